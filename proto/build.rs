@@ -1,0 +1,23 @@
+//! Compiles the `.proto` files with `protox`, so that no `protoc` is needed, and keeps the
+//! worker protocol's descriptor set, which the runner hands to its workers.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+const RUNNER: &str = "streamfleet/runner/v1/runner.proto";
+const WORKER: &str = "streamfleet/worker/v1/worker.proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+
+    let worker = protox::compile([WORKER], ["proto"])?;
+    fs::write(out_dir.join("worker.descriptors"), worker.encode_to_vec())?;
+
+    let all = protox::compile([RUNNER, WORKER], ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".streamfleet")
+        .compile_fds(all)?;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Identifiers, parsed once where they enter and trusted from there on.
+
+use std::{fmt, str::FromStr};
+
+use uuid::Uuid;
+
+/// A text that is not the id it was taken for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is not a {kind}")]
+pub struct IdError {
+    kind: &'static str,
+    text: String,
+}
+
+impl IdError {
+    fn new(kind: &'static str, text: &str) -> Self {
+        // Ids come from outside: keep a hostile one from filling a log.
+        let text = text.chars().take(80).collect();
+        Self { kind, text }
+    }
+}
+
+/// One browser tab's session: Streamlit's session id, a UUID in its canonical lower-case form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    /// Draws a new random id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The 128 bits of the id, for placement.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `Uuid` also takes braces, URNs and bare hex. Streamlit makes none of those, and two
+        // spellings of one session would be two keys.
+        let id = Uuid::parse_str(text).map_err(|_| IdError::new("session id", text))?;
+        let session = Self(id);
+        if session.to_string() == text {
+            Ok(session)
+        } else {
+            Err(IdError::new("session id", text))
+        }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// Shows only the first eight digits: whoever knows a whole session id may ask to have the
+/// session, so whole ids stay out of logs.
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.to_string();
+        write!(f, "{}…", &text[..8])
+    }
+}
+
+/// A runner's name in the cluster: 1 to 63 letters, digits, `-`, `_` or `.`, starting with a
+/// letter or digit, as host names and Kubernetes labels have it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunnerId(String);
+
+impl RunnerId {
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunnerId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (1..=63).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError::new("runner id", text))
+        }
+    }
+}
+
+impl fmt::Display for RunnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_have_one_spelling() {
+        let id = SessionId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let upper = id.to_string().to_uppercase();
+        if upper != id.to_string() {
+            assert!(upper.parse::<SessionId>().is_err());
+        }
+        for bad in ["", "x", "00000000000000000000000000000000", "../../etc/passwd"] {
+            assert!(bad.parse::<SessionId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_logged_session_id_is_no_key() {
+        let id = SessionId::random();
+        assert!(!format!("{id:?}").contains(&id.to_string()));
+    }
+
+    #[test]
+    fn runner_ids_are_names() {
+        for good in ["local", "i-0abc", "node_1.eu", "9"] {
+            assert!(good.parse::<RunnerId>().is_ok(), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in ["", "-a", "a b", "a/b", long.as_str()] {
+            assert!(bad.parse::<RunnerId>().is_err(), "{bad}");
+        }
+    }
+}

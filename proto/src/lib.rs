@@ -1,0 +1,14 @@
+//! The words Streamfleet's processes speak: generated messages and services, validated ids,
+//! and the conversions between wire messages and `http` types.
+
+mod http_convert;
+mod ids;
+mod pb;
+
+pub use http_convert::{HeaderError, headers_from_wire, headers_to_wire, status_from_wire};
+pub use ids::{IdError, RunnerId, SessionId};
+pub use pb::{WORKER_DESCRIPTORS, common, runner, worker};
+
+/// Longest piece of a browser message or body carried by one gRPC message, in bytes. Longer ones
+/// are cut up, so that one chart can't hold up another session's click on the same connection.
+pub const MAX_CHUNK_BYTES: usize = 1 << 20;

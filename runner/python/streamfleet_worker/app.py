@@ -1,0 +1,108 @@
+"""Builds the ASGI app: Streamlit's own, around a runtime made of Streamlit's parts and ours."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamlit import config
+from streamlit.runtime import Runtime, RuntimeConfig
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.web.bootstrap import prepare_streamlit_environment
+from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
+from streamlit.web.server.server import MEDIA_ENDPOINT, UPLOAD_FILE_ENDPOINT
+from streamlit.web.server.starlette.starlette_app import App, create_starlette_app
+
+from streamfleet_worker import streamlit_compat
+from streamfleet_worker.errors import AppCannotRunError
+from streamfleet_worker.load import LoadReporter, collect_when_idle, resident_bytes
+from streamfleet_worker.media import FleetMediaStorage
+from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
+
+if TYPE_CHECKING:
+    from streamfleet_worker.control import Control
+    from streamfleet_worker.wire import Message, Wire
+
+
+def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool) -> Any:
+    """The ASGI app for this script, or for the `st.App` that it defines.
+
+    Raises `AppCannotRunError` when the script defines something that can't be hosted.
+    """
+    app = streamlit_compat.find_asgi_app(Path(script_path))
+    if app is None:
+        prepare_streamlit_environment(script_path)
+        return create_starlette_app(_build_runtime(wire, control, script_path, is_hello=is_hello))
+    if not isinstance(app, App):
+        raise AppCannotRunError(
+            f"{script_path} defines a {type(app).__name__}, and Streamfleet hosts scripts and"
+            " st.App. Put the other routes into st.App(routes=[…]), or serve them elsewhere."
+        )
+    runtime = _build_runtime(
+        wire,
+        control,
+        streamlit_compat.script_of(app),
+        is_hello=False,
+        on_script_error=streamlit_compat.error_handler_of(app),
+    )
+    streamlit_compat.give_runtime(app, runtime)
+    return app
+
+
+def _build_runtime(
+    wire: Wire,
+    control: Control,
+    script_path: str,
+    *,
+    is_hello: bool,
+    on_script_error: Any | None = None,
+) -> Runtime:
+    def report() -> None:
+        control.send(load=_load(wire, events))
+
+    def opened(session_id: str) -> None:
+        control.send(session_opened=wire.session_opened(session_id=session_id))
+
+    def ended(session_id: str) -> None:
+        control.send(session_ended=wire.session_ended(session_id=session_id))
+
+    def stored(file_id: str) -> None:
+        control.send(media_stored=wire.media_stored(file_id=file_id))
+
+    def removed(file_id: str) -> None:
+        control.send(media_removed=wire.media_removed(file_id=file_id))
+
+    load = LoadReporter(report)
+    events = SessionEvents(opened, ended, load)
+    options: dict[str, Any] = {}
+    if on_script_error is not None:
+        options["on_script_error"] = on_script_error  # newer than 1.57
+    runtime = Runtime(
+        RuntimeConfig(
+            script_path=script_path,
+            media_file_storage=FleetMediaStorage(MEDIA_ENDPOINT, stored, removed),
+            uploaded_file_manager=MemoryUploadedFileManager(UPLOAD_FILE_ENDPOINT),
+            cache_storage_manager=create_default_cache_storage_manager(),
+            session_manager_class=session_manager_class(events),
+            session_storage=FleetSessionStorage(
+                config.get_option("server.disconnectedSessionTTL"), ended
+            ),
+            is_hello=is_hello,
+            **options,
+        )
+    )
+    # Kept by the runtime's life: both end with the process.
+    events.background = asyncio.get_running_loop().create_task(collect_when_idle(load))
+    return runtime
+
+
+def _load(wire: Wire, events: SessionEvents) -> Message:
+    connected = events.sessions.list_active_sessions()
+    everyone = events.sessions.list_sessions()
+    return wire.load(
+        connected_sessions=len(connected),
+        disconnected_sessions=len(everyone) - len(connected),
+        running_scripts=sum(streamlit_compat.is_running(info.session) for info in connected),
+        resident_bytes=resident_bytes(),
+    )

@@ -1,0 +1,75 @@
+"""The worker's end of the control connection, once the event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, cast
+
+from streamfleet_worker.wire import FrameSplitter, Message, Wire, frame
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+
+class Control(asyncio.Protocol):
+    """Tells the runner what happens here, and hears what it wants."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Set up the protocol; `open` connects it."""
+        self._wire = wire
+        self._splitter = FrameSplitter()
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._transport: asyncio.Transport | None = None
+        self._on_listening: Callable[[int], None] | None = None
+        # Set when the runner asks for the end, or is gone.
+        self.stop_requested = asyncio.Event()
+
+    @classmethod
+    async def open(cls, wire: Wire, source: socket.socket) -> Control:
+        """Take over the connected socket."""
+        source.setblocking(False)
+        control = cls(wire)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: control, sock=source)
+        return control
+
+    def on_listening(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called with the public port when the runner tells it."""
+        self._on_listening = callback
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle the runner's requests."""
+        for part in self._splitter.feed(data):
+            request = self._wire.control_request(part)
+            kind = request.WhichOneof("kind")
+            if kind == "stop":
+                self.stop_requested.set()
+            elif kind == "listening" and self._on_listening is not None:
+                self._on_listening(request.listening.port)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End with the runner: nobody else could reach this worker."""
+        self._transport = None
+        self.stop_requested.set()
+
+    def send(self, **kind: Message) -> None:
+        """Send an event, given as the one keyword of its kind. Callable from any thread."""
+        data = frame(self._wire.control_event(**kind))
+        if threading.get_ident() == self._loop_thread:
+            self._write(data)
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._write, data)
+        except RuntimeError:
+            pass  # The loop is closed: the worker is ending.
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)

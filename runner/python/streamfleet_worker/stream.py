@@ -1,0 +1,170 @@
+"""One stream connection from the runner: what WebSockets and HTTP requests have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
+
+from streamfleet_worker.http import HttpStream
+from streamfleet_worker.websocket import WebSocketStream
+from streamfleet_worker.wire import FrameSplitter, Message, Wire, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # An ASGI application; see https://asgi.readthedocs.io.
+    AsgiApp = Callable[..., Any]
+
+# Received but not yet consumed by the app, in bytes: past it the socket isn't read.
+_RECEIVE_LIMIT: Final = 256 * 1024
+
+
+class StreamConnection(asyncio.Protocol):
+    """Speaks worker.proto's stream messages and runs the ASGI app for them."""
+
+    def __init__(self, wire: Wire, app: AsgiApp, state: dict[str, Any]) -> None:
+        """Serve one WebSocket or request with `app`; `state` comes from its lifespan."""
+        self._wire = wire
+        self._app = app
+        self._state = state
+        self._splitter = FrameSplitter()
+        self._transport: asyncio.Transport | None = None
+        self._stream: WebSocketStream | HttpStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._unread = 0
+        self._reading = True
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Handle the runner's messages."""
+        for part in self._splitter.feed(data):
+            request = self._wire.stream_request(part)
+            kind = request.WhichOneof("kind")
+            if kind == "open":
+                self._open(request.open)
+            elif self._stream is not None and kind is not None:
+                self._unread += len(part)
+                self._stream.on_request(kind, getattr(request, kind), len(part))
+        if self._unread > _RECEIVE_LIMIT and self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The runner reads slower than the app writes."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The runner has caught up."""
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The runner has closed the stream: for the app, its client is gone."""
+        self._transport = None
+        self._writable.set()
+        if self._stream is not None:
+            self._stream.on_lost()
+
+    # --- for the streams ------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written that the runner has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def consumed(self, size: int) -> None:
+        """The app has taken a request message of this size."""
+        self._unread -= size
+        if not self._reading and self._unread <= _RECEIVE_LIMIT // 2:
+            self._reading = True
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def send(self, **kind: Message) -> None:
+        """Send an event, given as the one keyword of its kind."""
+        if self._transport is not None:
+            self._transport.write(frame(self._wire.stream_event(**kind)))
+
+    async def writable(self) -> None:
+        """Wait until the runner has taken most of what was sent."""
+        await self._writable.wait()
+
+    def finish(self) -> None:
+        """Close once everything sent is on its way."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, dropping what is unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- the app --------------------------------------------------------------------------
+
+    def _open(self, request: Message) -> None:
+        if self._stream is not None:
+            return  # Only the first message opens.
+        scope = _scope(request)
+        scope["state"] = self._state.copy()
+        stream = (
+            WebSocketStream(self._wire, self, request.session_id)
+            if request.websocket
+            else HttpStream(self._wire, self, request.end_of_body)
+        )
+        self._stream = stream
+        self._task = asyncio.get_running_loop().create_task(self._run(stream, scope))
+
+    async def _run(self, stream: WebSocketStream | HttpStream, scope: dict[str, Any]) -> None:
+        stream.enter_task()
+        try:
+            await self._app(scope, stream.receive, stream.send)
+        except Exception:
+            traceback.print_exc()
+            stream.on_app_error()
+        stream.on_app_done()
+
+
+def _scope(request: Message) -> dict[str, Any]:
+    head = request.head
+    secure = head.scheme == "https"
+    headers = [(header.name.lower(), header.value) for header in head.headers]
+    scope: dict[str, Any] = {
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": head.http_version,
+        "server": (head.server_host, head.server_port),
+        "client": (head.client_host, head.client_port),
+        "root_path": "",
+        "path": unquote(head.raw_path.decode("latin-1")),
+        "raw_path": head.raw_path,
+        "query_string": head.query,
+        "headers": headers,
+    }
+    if request.websocket:
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if secure else "ws"
+        scope["subprotocols"] = [
+            entry.strip()
+            for name, value in headers
+            if name == b"sec-websocket-protocol"
+            for entry in value.decode("latin-1").split(",")
+        ]
+        scope["extensions"] = {"websocket.http.response": {}}
+    else:
+        scope["type"] = "http"
+        scope["scheme"] = head.scheme
+        scope["method"] = head.method
+        scope["extensions"] = {}
+    return scope

@@ -1,0 +1,116 @@
+"""The messages of worker.proto, built from the descriptors that the runner sends, and framing.
+
+No generated code: the classes come from the `protobuf` that Streamlit itself depends on.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+# Message classes are made at run time; their fields are those of worker.proto.
+Message = Any
+
+_LENGTH = struct.Struct(">I")
+_WORKER = "streamfleet.worker.v1."
+_COMMON = "streamfleet.common.v1."
+
+
+class Wire:
+    """Message classes by name. Attributes are constructors taking fields as keywords."""
+
+    def __init__(self, descriptors: bytes) -> None:
+        """Build the classes from a serialized `FileDescriptorSet`."""
+        files = descriptor_pb2.FileDescriptorSet.FromString(descriptors)
+        # A pool of our own: the app may have protobuf files of its own in the default one.
+        pool = descriptor_pool.DescriptorPool()
+        for file in files.file:
+            pool.Add(file)
+
+        def get(name: str) -> Any:
+            return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+        self.control_event = get(_WORKER + "ControlEvent")
+        self.ready = get(_WORKER + "Ready")
+        self.listen_settings = get(_WORKER + "ListenSettings")
+        self.fatal = get(_WORKER + "Fatal")
+        self.session_opened = get(_WORKER + "SessionOpened")
+        self.session_ended = get(_WORKER + "SessionEnded")
+        self.media_stored = get(_WORKER + "MediaStored")
+        self.media_removed = get(_WORKER + "MediaRemoved")
+        self.load = get(_WORKER + "Load")
+        self.stream_event = get(_WORKER + "StreamEvent")
+        self.end = get(_WORKER + "End")
+        self.accepted = get(_COMMON + "Accepted")
+        self.session_bound = get(_COMMON + "SessionBound")
+        self.message_batch = get(_COMMON + "MessageBatch")
+        self.response_head = get(_COMMON + "ResponseHead")
+        self.close = get(_COMMON + "Close")
+        self.header = get(_COMMON + "Header")
+        self.app_settings = get(_COMMON + "AppSettings")
+        self._control_request = get(_WORKER + "ControlRequest")
+        self._stream_request = get(_WORKER + "StreamRequest")
+
+    def control_request(self, data: bytes) -> Message:
+        """Parse a message of the control connection."""
+        return self._control_request.FromString(data)
+
+    def stream_request(self, data: bytes) -> Message:
+        """Parse a message of a stream connection."""
+        return self._stream_request.FromString(data)
+
+
+def frame(message: Message) -> bytes:
+    """The message with its length in front."""
+    data: bytes = message.SerializeToString()
+    return _LENGTH.pack(len(data)) + data
+
+
+class FrameSplitter:
+    """Cuts a byte stream into frames."""
+
+    def __init__(self) -> None:
+        """Start at a frame's beginning."""
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the bytes that came and yield each frame they complete."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            end = start + _LENGTH.size + length
+            if len(buffer) < end:
+                break
+            yield bytes(buffer[start + _LENGTH.size : end])
+            start = end
+        del buffer[:start]
+
+
+class BlockingReader:
+    """Reads frames from a blocking socket, before the event loop runs."""
+
+    def __init__(self, source: socket.socket) -> None:
+        """Read from `source`, never past the end of a frame."""
+        self._source = source
+
+    def read(self) -> bytes:
+        """The next frame. Raises `EOFError` when the other side is gone."""
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        return self._exactly(length)
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            part = self._source.recv(size - len(data))
+            if not part:
+                raise EOFError("the runner closed the control connection")
+            data += part
+        return bytes(data)

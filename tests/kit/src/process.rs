@@ -1,0 +1,271 @@
+//! Starts servers for tests, waits until they serve, and leaves nothing of them behind.
+//!
+//! Each server leads its own process group. A guard process in that group holds the reading end of a pipe whose other end
+//! is in the test: when the test goes away, in whatever manner, the guard kills the group. Dropping a [`Server`] does the
+//! same at once, and shows what the server printed if the test is failing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use http::HeaderMap;
+use rustix::process::{Pid, Signal};
+
+use crate::{Endpoint, http as plain_http};
+
+/// How long a server may take to serve, on a machine that is busy with other tests.
+pub const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long a server may take to end after `SIGTERM`.
+pub const STOP_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(15);
+
+/// Runs `"$@"` in the foreground and kills the group when standard input ends.
+const GUARD: &str = "exec 3<&0 </dev/null; (read -r _ <&3; kill -9 0) & exec 3<&-; exec \"$@\"";
+
+/// The Python interpreter to test with: `STREAMFLEET_TEST_PYTHON`, else the one that `tests/setup` makes.
+///
+/// # Panics
+/// If there is neither.
+pub fn python() -> PathBuf {
+    if let Some(path) = std::env::var_os("STREAMFLEET_TEST_PYTHON") {
+        return path.into();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = root.join("target/test-env/py/bin/python");
+    assert!(path.exists(), "{} does not exist: run tests/setup first, or set STREAMFLEET_TEST_PYTHON", path.display());
+    path
+}
+
+/// A port that nobody listens on. It is drawn outside of the range that the system hands to outgoing connections.
+///
+/// # Panics
+/// If a thousand draws find none.
+pub fn free_port() -> u16 {
+    static DRAWS: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.subsec_nanos());
+    let start = std::process::id().wrapping_mul(7919).wrapping_add(now / 1000);
+    (0..1000)
+        .map(|_| start.wrapping_add(DRAWS.fetch_add(1, Ordering::Relaxed).wrapping_mul(104_729)) % 12_000)
+        .filter_map(|draw| u16::try_from(20_000 + draw).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap_or_else(|| panic!("no free port among a thousand"))
+}
+
+/// A server to be started: plain Streamlit or Streamfleet, with one app.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    program: OsString,
+    args: Vec<OsString>,
+    port: u16,
+    base_path: String,
+    folder: PathBuf,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Launch {
+    /// `python -m streamlit run APP`, in the app's folder.
+    pub fn plain_streamlit(app: &Path) -> Self {
+        let port = free_port();
+        let mut launch = Self::new(python().into(), app, port);
+        launch = launch.args(["-m", "streamlit", "run"]).arg(app).args(["--server.port", &port.to_string()]);
+        launch.streamlit_flags()
+    }
+
+    /// `streamfleet run APP` with the program at `binary`, in the app's folder.
+    pub fn streamfleet(binary: &Path, app: &Path) -> Self {
+        let port = free_port();
+        let mut launch = Self::new(binary.into(), app, port);
+        launch = launch.arg("run").arg(app).args(["--port", &port.to_string(), "--python"]).arg(python());
+        launch.streamlit_flags()
+    }
+
+    fn new(program: OsString, app: &Path, port: u16) -> Self {
+        let folder = app.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self { program, args: Vec::new(), port, base_path: String::new(), folder, env: Vec::new() }
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONHASHSEED", "0")
+    }
+
+    /// Flags that make either server quiet and repeatable.
+    fn streamlit_flags(self) -> Self {
+        self.args(["--server.headless", "true", "--server.address", "127.0.0.1"])
+            .args(["--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none"])
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Says under which path the app is served, if its configuration sets `server.baseUrlPath`.
+    #[must_use]
+    pub fn base_path(mut self, base_path: &str) -> Self {
+        base_path.clone_into(&mut self.base_path);
+        self
+    }
+
+    /// Where it will serve.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::local(self.port).with_base_path(&self.base_path)
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn(&self) -> Result<Server> {
+        let log = tempfile::tempfile().context("making a file for the server's output")?;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", GUARD, "guard"]).arg(&self.program).args(&self.args);
+        command.current_dir(&self.folder).envs(self.env.iter().cloned());
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log.try_clone()?).process_group(0);
+        let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let pid = Pid::from_child(&child);
+        Ok(Server { child, pid, log, endpoint: self.endpoint(), name: self.program.clone(), quiet: false })
+    }
+
+    /// Starts it and waits until its health route says ok.
+    pub async fn start(&self) -> Result<Server> {
+        let mut server = self.spawn()?;
+        server.wait_until_healthy(START_LIMIT).await?;
+        Ok(server)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pid: Pid,
+    log: File,
+    endpoint: Endpoint,
+    name: OsString,
+    quiet: bool,
+}
+
+impl Server {
+    /// Where it serves.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its process id, which is its process group's id too.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// What it printed so far, standard output and error mixed.
+    pub fn output(&self) -> String {
+        let mut text = Vec::new();
+        // The server writes at the position of our handle; reading through it would move it, so open another.
+        let read = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.log)))
+            .and_then(|mut file| file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)));
+        match read {
+            Ok(_) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => format!("(its output can't be read: {error})"),
+        }
+    }
+
+    /// Does not show the output when the test fails; for servers that are meant to misbehave.
+    pub fn quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Its exit status, if it ended.
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits until the health route answers 200. Fails at once when the server ends instead.
+    pub async fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let path = self.endpoint.path("/_stcore/health");
+        loop {
+            if let Some(status) = self.exit_status()? {
+                bail!("{} ended with {status} before it served:\n{}", self.name.display(), self.output());
+            }
+            let answer = plain_http::get(&self.endpoint, &path, HeaderMap::new()).await;
+            if answer.is_ok_and(|answer| answer.status.is_success()) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} does not serve within {limit:?}", self.name.display());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the output contains `text`.
+    pub async fn wait_for_output(&mut self, text: &str, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while !self.output().contains(text) {
+            ensure!(Instant::now() < deadline, "{} does not print {text:?} within {limit:?}", self.name.display());
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the server's own process ends.
+    pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.exit_status()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "{} does not end within {limit:?}", self.name.display());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Signals the server's own process, not its children.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        rustix::process::kill_process(self.pid, signal).context("signalling the server")
+    }
+
+    /// Asks the server to end, and waits for it.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait(STOP_LIMIT).await
+    }
+
+    /// The processes whose parent it is, but for the guard.
+    pub fn children(&self) -> Result<Vec<Pid>> {
+        let own = self.pid.as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+        let guard = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sh\n");
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| !guard(pid));
+        Ok(pids.filter_map(Pid::from_raw).collect())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.quiet {
+            let output = self.output();
+            let tail = output.len().saturating_sub(8_000);
+            let tail = (tail..output.len()).find(|at| output.is_char_boundary(*at)).unwrap_or(output.len());
+            eprintln!("--- {} on {} printed:\n{}---", self.name.display(), self.endpoint.authority, &output[tail..]);
+        }
+        // The guard keeps the group's id from being given to anyone else until now.
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
