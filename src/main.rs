@@ -1,2 +1,53 @@
-//! Placeholder.
-fn main() {}
+//! The `streamfleet` command: settings, telemetry, signals, and the life of each role.
+
+mod address;
+mod banner;
+mod cli;
+mod local;
+mod progress;
+mod run;
+mod settings;
+mod shutdown;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Cli, Command},
+    shutdown::Shutdown,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::from_args(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; clap knows the stream and the code.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            banner::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        // Before anything that would have to be undone.
+        let shutdown = Shutdown::install()?;
+        match cli.command {
+            Command::Run(args) => run::run(args, shutdown).await,
+            Command::Hello(args) => run::hello(args, shutdown).await,
+        }
+    });
+    // Name look-ups and the like may still block a thread; nobody waits for them.
+    runtime.shutdown_background();
+    outcome
+}

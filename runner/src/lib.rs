@@ -1,1 +1,23 @@
-//! Placeholder.
+//! A runner: supervises an app's Python workers and serves their sessions to gateways over gRPC.
+//!
+//! - [`interpreter`] finds or makes the Python that the app runs on.
+//! - [`Pool`] keeps one worker per core alive and knows which of them owns which session.
+//! - [`RunnerService`] is the gRPC face of a pool.
+
+mod directory;
+mod failure;
+mod http;
+pub mod interpreter;
+mod package;
+mod pool;
+mod process;
+mod service;
+mod session;
+mod slot;
+mod stream;
+
+pub use failure::WorkerFailure;
+pub use package::WorkerPackage;
+pub use pool::{Pool, PoolOptions};
+pub use process::{Process, PythonSpawner, Spawner};
+pub use service::RunnerService;

@@ -61,9 +61,6 @@ def _build_runtime(
     def report() -> None:
         control.send(load=_load(wire, events))
 
-    def opened(session_id: str) -> None:
-        control.send(session_opened=wire.session_opened(session_id=session_id))
-
     def ended(session_id: str) -> None:
         control.send(session_ended=wire.session_ended(session_id=session_id))
 
@@ -74,7 +71,7 @@ def _build_runtime(
         control.send(media_removed=wire.media_removed(file_id=file_id))
 
     load = LoadReporter(report)
-    events = SessionEvents(opened, ended, load)
+    events = SessionEvents(ended, load)
     options: dict[str, Any] = {}
     if on_script_error is not None:
         options["on_script_error"] = on_script_error  # newer than 1.57

@@ -37,11 +37,8 @@ class SessionEvents:
     Set before the runtime is made: Streamlit constructs the session manager by itself.
     """
 
-    def __init__(
-        self, opened: Callable[[str], None], ended: Callable[[str], None], load: LoadReporter
-    ) -> None:
-        """Have `opened` and `ended` called with session ids."""
-        self.opened = opened
+    def __init__(self, ended: Callable[[str], None], load: LoadReporter) -> None:
+        """Have `ended` called with the id of each session that is gone for good."""
         self.ended = ended
         self.load = load
         # Set by the session manager when Streamlit makes it.
@@ -87,7 +84,6 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
                 assert info is not None
                 _Outbox(self, info, stream, events.load)
                 stream.bind(session_id)
-            events.opened(session_id)
             events.load.changed()
             return session_id
 

@@ -40,7 +40,6 @@ class Wire:
         self.ready = get(_WORKER + "Ready")
         self.listen_settings = get(_WORKER + "ListenSettings")
         self.fatal = get(_WORKER + "Fatal")
-        self.session_opened = get(_WORKER + "SessionOpened")
         self.session_ended = get(_WORKER + "SessionEnded")
         self.media_stored = get(_WORKER + "MediaStored")
         self.media_removed = get(_WORKER + "MediaRemoved")

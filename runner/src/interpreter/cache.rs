@@ -20,9 +20,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn of(options: &InterpreterOptions) -> Result<Self, InterpreterError> {
         match &options.cache_dir {
-            Some(root) => Ok(Self {
-                root: std::path::absolute(root).map_err(InterpreterError::cache(root))?,
-            }),
+            Some(root) => Ok(Self { root: std::path::absolute(root).map_err(InterpreterError::cache(root))? }),
             None => Err(InterpreterError::NoCacheFolder),
         }
     }
@@ -46,11 +44,7 @@ pub(super) fn create(folder: &Path) -> Result<(), InterpreterError> {
 /// The folder to use when the settings name none; `None` where there is no home folder either.
 pub(super) fn default_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name| variable(name).map(PathBuf::from);
-    let platform_default = if cfg!(target_os = "macos") {
-        "Library/Caches"
-    } else {
-        ".cache"
-    };
+    let platform_default = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
     folder(CACHE_DIR_SETTING).or_else(|| {
         folder("XDG_CACHE_HOME")
             // The specification says that a relative one is to be ignored.
@@ -66,10 +60,7 @@ mod tests {
 
     fn default_with(variables: &[(&str, &str)]) -> Option<PathBuf> {
         default_folder(|name| {
-            variables
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| OsString::from(value))
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         })
     }
 

@@ -62,7 +62,9 @@ pub enum InterpreterError {
     },
 
     /// There is a Streamlit, but not one we know how to host.
-    #[error("Streamlit {version} (from {place}) is not supported; Streamfleet needs Streamlit {STREAMLIT_RANGE}. {next_step}")]
+    #[error(
+        "Streamlit {version} (from {place}) is not supported; Streamfleet needs Streamlit {STREAMLIT_RANGE}. {next_step}"
+    )]
     UnsupportedStreamlit {
         /// Its version.
         version: String,
@@ -73,7 +75,9 @@ pub enum InterpreterError {
     },
 
     /// No Python on `PATH` can make an environment.
-    #[error("no Python that can be used was found on PATH: {found}. Install Python {PYTHON_RANGE} (on Debian and Ubuntu: apt install python3 python3-venv), or name one with --python")]
+    #[error(
+        "no Python that can be used was found on PATH: {found}. Install Python {PYTHON_RANGE} (on Debian and Ubuntu: apt install python3 python3-venv), or name one with --python"
+    )]
     NoPython {
         /// What was looked for, and why none of it will do.
         found: String,
@@ -138,7 +142,9 @@ pub enum InterpreterError {
     },
 
     /// There is no home folder to keep a cache in.
-    #[error("no cache folder is known, because HOME is not set. Set {CACHE_DIR_SETTING} to a folder that can be written")]
+    #[error(
+        "no cache folder is known, because HOME is not set. Set {CACHE_DIR_SETTING} to a folder that can be written"
+    )]
     NoCacheFolder,
 }
 

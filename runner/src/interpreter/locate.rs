@@ -21,9 +21,7 @@ pub enum Origin {
 impl Origin {
     pub(super) fn next_step(self) -> &'static str {
         match self {
-            Self::Flag => {
-                "Give --python an interpreter, the folder of a virtual environment, or a name on PATH"
-            }
+            Self::Flag => "Give --python an interpreter, the folder of a virtual environment, or a name on PATH",
             Self::VirtualEnv => {
                 "Activate another virtual environment, name a Python with --python, \
                  or unset VIRTUAL_ENV to let Streamfleet make an environment"
@@ -59,11 +57,7 @@ pub(super) fn chosen(options: &InterpreterOptions) -> Result<Option<Chosen>, Int
     };
     match located {
         Ok(executable) => Ok(Some(Chosen { origin, executable })),
-        Err(cause) => Err(InterpreterError::NotFound {
-            origin,
-            path: path.clone(),
-            cause,
-        }),
+        Err(cause) => Err(InterpreterError::NotFound { origin, path: path.clone(), cause }),
     }
 }
 
@@ -77,10 +71,7 @@ pub(super) fn on_path(name: &OsStr, search_path: Option<&OsStr>) -> Option<PathB
 }
 
 fn flag(python: &Path, search_path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
-    let is_bare_name = matches!(
-        python.components().collect::<Vec<_>>()[..],
-        [Component::Normal(_)]
-    );
+    let is_bare_name = matches!(python.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
     if is_bare_name && let Some(found) = on_path(python.as_os_str(), search_path) {
         return Ok(found);
     }
@@ -114,8 +105,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -153,13 +143,10 @@ mod tests {
     fn the_flag_may_be_a_file_a_folder_or_a_name() {
         let folder = tempfile::tempdir().unwrap();
         let in_venv = executable(&folder.path().join("my venv/bin/python"));
+        let venv = folder.path().join("my venv");
         let named = executable(&folder.path().join("on path/python3.12"));
         let search_path = folder.path().join("on path");
-        for (said, meant) in [
-            (in_venv.as_path(), &in_venv),
-            (&folder.path().join("my venv"), &in_venv),
-            (Path::new("python3.12"), &named),
-        ] {
+        for (said, meant) in [(in_venv.as_path(), &in_venv), (&venv, &in_venv), (Path::new("python3.12"), &named)] {
             let chosen = chosen(&options(Some(said), None, &search_path)).unwrap().unwrap();
             assert_eq!((chosen.origin, &chosen.executable), (Origin::Flag, meant));
         }

@@ -8,6 +8,7 @@ mod cache;
 mod cleanup;
 mod environment;
 mod error;
+mod fingerprint;
 mod locate;
 mod lock;
 mod packages;
@@ -38,6 +39,7 @@ use self::{
 };
 
 pub use self::error::InterpreterError;
+pub use self::locate::Origin;
 pub use self::supported::{PYTHON_RANGE, STREAMLIT_RANGE, STREAMLIT_REQUIREMENT};
 
 /// What is known about the Python the user wants.
@@ -101,10 +103,7 @@ pub trait Progress: Send + Sync {
 /// Finds the Python that `options` ask for, and makes it first where that is ours to do.
 ///
 /// Dropping the future ends every process it has started.
-pub async fn resolve(
-    options: &InterpreterOptions,
-    progress: &dyn Progress,
-) -> Result<Interpreter, InterpreterError> {
+pub async fn resolve(options: &InterpreterOptions, progress: &dyn Progress) -> Result<Interpreter, InterpreterError> {
     let found = match locate::chosen(options)? {
         Some(chosen) => users_own(chosen).await?,
         None => managed(options, progress).await?,
@@ -136,19 +135,11 @@ struct Found {
 /// The interpreter the user pointed at, checked and otherwise left alone.
 async fn users_own(chosen: Chosen) -> Result<Found, InterpreterError> {
     let Chosen { origin, executable } = chosen;
-    let probed = probe::run(&executable, Surroundings::OfTheUser)
-        .await
-        .map_err(|cause| InterpreterError::NotAPython {
-            origin,
-            executable: executable.clone(),
-            cause: cause.to_string(),
-        })?;
+    let probed = probe::run(&executable, Surroundings::OfTheUser).await.map_err(|cause| {
+        InterpreterError::NotAPython { origin, executable: executable.clone(), cause: cause.to_string() }
+    })?;
     if !python_is_supported(&probed.version) {
-        return Err(InterpreterError::UnsupportedPython {
-            origin,
-            executable,
-            version: probed.version,
-        });
+        return Err(InterpreterError::UnsupportedPython { origin, executable, version: probed.version });
     }
     let Some(streamlit_version) = probed.streamlit.clone() else {
         return Err(InterpreterError::StreamlitMissing {
@@ -176,10 +167,7 @@ async fn users_own(chosen: Chosen) -> Result<Found, InterpreterError> {
 }
 
 /// The environment that is kept for this app's requirements, made now if this is the first time.
-async fn managed(
-    options: &InterpreterOptions,
-    progress: &dyn Progress,
-) -> Result<Found, InterpreterError> {
+async fn managed(options: &InterpreterOptions, progress: &dyn Progress) -> Result<Found, InterpreterError> {
     let requirements = Requirements::of_app(&options.app_dir)?;
     let cache = Cache::of(options)?;
     let base: Probed = search::base_python(options).await?;
@@ -192,10 +180,7 @@ async fn managed(
         });
     }
     Ok(Found {
-        installer: packages::Installer {
-            python: environment.python.clone(),
-            tag: base.tag,
-        },
+        installer: packages::Installer { python: environment.python.clone(), tag: base.tag },
         executable: environment.python,
         python_version: base.version,
         streamlit_version: environment.streamlit_version,

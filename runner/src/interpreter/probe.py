@@ -1,7 +1,7 @@
 """Prints, as one line of JSON, what Streamfleet has to know about the Python that runs this.
 
-Says its version on Pythons that are too old for anything else as well, so that they can be named. Imports nothing of
-the user's: a package is looked for, not loaded.
+Says its version on Pythons that are too old for anything else as well, so that they can be named.
+Every start waits for this: it loads nothing of the user's, and of the standard library little.
 """
 
 import sys
@@ -10,13 +10,12 @@ import sys
 sys.path[:] = [entry for entry in sys.path if entry]
 
 import json
+import os
 
 found = {"version": "%d.%d.%d" % sys.version_info[:3]}  # type: dict[str, object]
 if sys.version_info >= (3, 10):
     import importlib.machinery
-    import importlib.metadata
     import importlib.util
-    import os
 
     wanted = ("venv", "ensurepip", "pip", "uvloop", "cloudpickle")
     found["modules"] = [name for name in wanted if importlib.util.find_spec(name)]
@@ -26,9 +25,19 @@ if sys.version_info >= (3, 10):
     found["tag"] = importlib.machinery.EXTENSION_SUFFIXES[0].strip(".") + "-" + os.uname().machine
     streamlit = importlib.util.find_spec("streamlit")
     if streamlit and streamlit.origin:
-        try:
-            found["streamlit"] = importlib.metadata.version("streamlit")
-            found["streamlit_file"] = streamlit.origin
-        except importlib.metadata.PackageNotFoundError:
-            pass
+        found["streamlit_file"] = streamlit.origin
+        # An ordinary installation says its version in a name beside the package. importlib.metadata
+        # knows every other kind too, but loading it takes longer than all the rest together.
+        site_packages = streamlit.origin.rsplit("/", 2)[0]
+        beside = [entry.name for entry in os.scandir(site_packages)]
+        end = ".dist-info"
+        names = [name for name in beside if name.startswith("streamlit-") and name.endswith(end)]
+        if len(names) == 1:
+            found["streamlit"] = names[0][len("streamlit-") : -len(end)]
+        else:
+            import contextlib
+            import importlib.metadata
+
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found["streamlit"] = importlib.metadata.version("streamlit")
 print(json.dumps(found))

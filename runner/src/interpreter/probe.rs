@@ -65,18 +65,11 @@ pub(super) enum ProbeError {
 }
 
 fn said(line: &str) -> String {
-    if line.is_empty() {
-        String::new()
-    } else {
-        format!(", saying: {line}")
-    }
+    if line.is_empty() { String::new() } else { format!(", saying: {line}") }
 }
 
 /// Probes `executable`.
-pub(super) async fn run(
-    executable: &Path,
-    surroundings: Surroundings<'_>,
-) -> Result<Probed, ProbeError> {
+pub(super) async fn run(executable: &Path, surroundings: Surroundings<'_>) -> Result<Probed, ProbeError> {
     let mut command = Command::new(executable);
     command.arg("-c").arg(PROGRAM);
     match surroundings {
@@ -90,10 +83,7 @@ pub(super) async fn run(
     }
     let finished = process::run(command, LIMIT, |_| {}).await?;
     if !finished.status.success() {
-        return Err(ProbeError::Failed {
-            status: finished.status.to_string(),
-            last_line: last_line(&finished.stderr),
-        });
+        return Err(ProbeError::Failed { status: finished.status.to_string(), last_line: last_line(&finished.stderr) });
     }
     // A site customization may print lines of its own before ours.
     let answer = last_line(&finished.stdout);
@@ -106,12 +96,7 @@ pub(super) fn forget_other_packages(command: &mut Command) -> &mut Command {
 }
 
 fn last_line(lines: &[String]) -> String {
-    lines
-        .iter()
-        .rev()
-        .find(|line| !line.is_empty())
-        .cloned()
-        .unwrap_or_default()
+    lines.iter().rev().find(|line| !line.is_empty()).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -137,10 +122,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_python_is_quoted() {
         let error = probe("echo 'pyenv: not installed' >&2; exit 127").await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "ended with exit status: 127, saying: pyenv: not installed"
-        );
+        assert_eq!(error.to_string(), "ended with exit status: 127, saying: pyenv: not installed");
         let error = probe("echo hello").await.unwrap_err();
         assert!(error.to_string().ends_with("saying: hello"), "{error}");
     }

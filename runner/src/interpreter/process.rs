@@ -63,20 +63,12 @@ pub(super) async fn run(
     let lifeline = child.stdin.take();
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
-    let all = async {
-        tokio::try_join!(lines(stdout, on_line), lines(stderr, |_| {}), child.wait())
-    };
-    let (stdout, stderr, status) = timeout(limit, all)
-        .await
-        .map_err(|_| RunError::TimedOut(limit))?
-        .map_err(RunError::Wait)?;
+    let all = async { tokio::try_join!(lines(stdout, on_line), lines(stderr, |_| {}), child.wait()) };
+    let (stdout, stderr, status) =
+        timeout(limit, all).await.map_err(|_| RunError::TimedOut(limit))?.map_err(RunError::Wait)?;
     group.has_ended();
     drop(lifeline);
-    Ok(Finished {
-        status,
-        stdout,
-        stderr,
-    })
+    Ok(Finished { status, stdout, stderr })
 }
 
 /// The last lines of `stream`, whatever their encoding.
@@ -141,9 +133,7 @@ mod tests {
     async fn both_streams_and_the_status_come_back() {
         let mut seen = Vec::new();
         let script = "echo one; echo two >&2; printf 'caf\\351'; exit 3";
-        let finished = run(shell(script), Duration::from_secs(20), |line| seen.push(line.to_owned()))
-            .await
-            .unwrap();
+        let finished = run(shell(script), Duration::from_secs(20), |line| seen.push(line.to_owned())).await.unwrap();
         assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.stdout, ["one", "caf\u{fffd}"]);
         assert_eq!(finished.stderr, ["two"]);
@@ -174,9 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_started_says_so() {
-        let error = run(Command::new("/no/such/program"), Duration::from_secs(1), |_| {})
-            .await
-            .unwrap_err();
+        let error = run(Command::new("/no/such/program"), Duration::from_secs(1), |_| {}).await.unwrap_err();
         assert!(error.to_string().starts_with("could not be started"), "{error}");
     }
 
@@ -199,10 +187,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut first_line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut first_line)
-            .await
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).await.unwrap();
         assert_eq!(first_line, "__main__ ['--for=long'] False\n");
         drop(child.stdin.take());
         let status = timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();

@@ -34,18 +34,12 @@ pub(super) async fn base_python(options: &InterpreterOptions) -> Result<Probed, 
         }
     }
     if let Some((executable, version)) = without_venv {
-        return Err(InterpreterError::VenvMissing {
-            package: venv_package(&version),
-            executable,
-            version,
-        });
+        return Err(InterpreterError::VenvMissing { package: venv_package(&version), executable, version });
     }
     if found.is_empty() {
         found.push(format!("there is no {}", names.join(", ")));
     }
-    Err(InterpreterError::NoPython {
-        found: found.join("; "),
-    })
+    Err(InterpreterError::NoPython { found: found.join("; ") })
 }
 
 /// The Debian package with the `venv` and `ensurepip` of this Python.
@@ -55,9 +49,6 @@ pub(super) fn venv_package(version: &str) -> String {
 
 /// What was found may be a version manager's shim; the interpreter behind it is quicker, and does not change its mind.
 fn with_executable(mut probed: Probed, path: &Path) -> Probed {
-    probed.executable = probed
-        .executable
-        .filter(|executable| executable.is_file())
-        .or_else(|| Some(path.to_owned()));
+    probed.executable = probed.executable.filter(|executable| executable.is_file()).or_else(|| Some(path.to_owned()));
     probed
 }

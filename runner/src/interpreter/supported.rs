@@ -27,9 +27,7 @@ pub(super) fn streamlit_is_supported(version: &str) -> bool {
 pub(super) fn python_names() -> Vec<String> {
     let (major, oldest) = *PYTHON.start();
     let minors = (oldest..=PYTHON.end().1).rev();
-    std::iter::once("python3".to_owned())
-        .chain(minors.map(|minor| format!("python{major}.{minor}")))
-        .collect()
+    std::iter::once("python3".to_owned()).chain(minors.map(|minor| format!("python{major}.{minor}"))).collect()
 }
 
 /// `3.11` of `3.11.7`.
@@ -76,10 +74,7 @@ mod tests {
     #[test]
     fn words_and_numbers_agree() {
         let words = |(major, minor): Version| format!("{major}.{minor}");
-        assert_eq!(
-            PYTHON_RANGE,
-            format!("{} to {}", words(*PYTHON.start()), words(*PYTHON.end()))
-        );
+        assert_eq!(PYTHON_RANGE, format!("{} to {}", words(*PYTHON.start()), words(*PYTHON.end())));
         let lowest = words(STREAMLIT.start);
         assert!(STREAMLIT_RANGE.starts_with(&lowest));
         assert_eq!(STREAMLIT_REQUIREMENT, format!("streamlit>={lowest},<2"));

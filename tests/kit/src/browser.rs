@@ -11,8 +11,8 @@ use crate::client::{Client, ClientError, ConnectOptions, decode, metadata};
 use crate::mask;
 use crate::tree::Tree;
 use crate::wire::{
-    AppPage, AutoRerun, ClientState, ContextInfo, FileUploaderState, Finish, Forward, ForwardMsg, Navigation, NewSession,
-    PageInfo, UploadedFileInfo, WidgetState, WidgetStates, WidgetValue,
+    AppPage, AutoRerun, ClientState, ContextInfo, FileUploaderState, Finish, Forward, ForwardMsg, Navigation,
+    NewSession, PageInfo, UploadedFileInfo, WidgetState, WidgetStates, WidgetValue,
 };
 
 /// Something the server said, apart from changes of the page, in a form that two servers can be compared by.
@@ -35,7 +35,7 @@ pub struct Page {
     pub app_pages: Vec<AppPage>,
     /// Fragments that want to be run on a timer.
     pub timers: Vec<AutoRerun>,
-    page_script_hash: String,
+    script_hash: String,
     query_string: String,
     events: Vec<Event>,
 }
@@ -53,7 +53,7 @@ impl Page {
                     self.timers.clear();
                     self.app_pages = session.app_pages;
                 }
-                self.page_script_hash = session.page_script_hash;
+                self.script_hash = session.page_script_hash;
                 self.events.push(Event::Started(fragments));
             }
             Forward::ScriptFinished(status) => {
@@ -69,7 +69,7 @@ impl Page {
             Forward::Navigation(encoded) => {
                 let navigation: Navigation = decode(encoded)?;
                 self.app_pages = navigation.app_pages;
-                self.page_script_hash = navigation.page_script_hash;
+                self.script_hash = navigation.page_script_hash;
             }
             _ => {}
         }
@@ -81,7 +81,7 @@ impl Page {
 
     /// The page that is shown.
     pub fn page_script_hash(&self) -> &str {
-        &self.page_script_hash
+        &self.script_hash
     }
 
     /// The query string in the address bar, without the question mark.
@@ -213,7 +213,7 @@ impl Browser {
         ClientState {
             query_string: self.page.query_string.clone(),
             widget_states: Some(WidgetStates { widgets: self.values.iter().map(widget).collect() }),
-            page_script_hash: self.page.page_script_hash.clone(),
+            page_script_hash: self.page.script_hash.clone(),
             cached_message_hashes: self.page.tree.cached_hashes(),
             context_info: Some(ContextInfo {
                 timezone: Some("Europe/Berlin".to_owned()),

@@ -26,6 +26,9 @@ use crate::wire::{
     NewSession, SessionStatus,
 };
 
+/// A WebSocket frame as it is, for [`Client::send_frame`].
+pub type RawFrame = Message;
+
 /// The cookie that carries Streamlit's XSRF token.
 pub const XSRF_COOKIE: &str = "_streamlit_xsrf";
 /// How long to wait for a message, unless [`ConnectOptions::limit`] says otherwise.
@@ -220,8 +223,8 @@ impl Client {
             match frame? {
                 Message::Binary(payload) => return decode(&payload),
                 Message::Close(close) => {
-                    let (code, reason) =
-                        close.map_or((None, String::new()), |frame| (Some(frame.code.into()), frame.reason.to_string()));
+                    let (code, reason) = close
+                        .map_or((None, String::new()), |frame| (Some(frame.code.into()), frame.reason.to_string()));
                     return Err(ClientError::Closed { code, reason });
                 }
                 Message::Text(text) => return Err(ClientError::Garbled(format!("a text frame: {text}"))),

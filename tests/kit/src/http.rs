@@ -87,16 +87,13 @@ async fn exchange(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, HttpError> {
-    let stream = connect(endpoint)
-        .await
-        .map_err(|source| HttpError::Io { authority: endpoint.authority.clone(), source })?;
+    let stream =
+        connect(endpoint).await.map_err(|source| HttpError::Io { authority: endpoint.authority.clone(), source })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).body(Full::new(body))?;
     *request.headers_mut() = headers;
-    request.headers_mut().entry(header::HOST).or_insert(
-        endpoint.authority.parse().map_err(http::Error::from)?,
-    );
+    request.headers_mut().entry(header::HOST).or_insert(endpoint.authority.parse().map_err(http::Error::from)?);
     let answer = sender.send_request(request).await?;
     let (head, body) = answer.into_parts();
     let body = body.collect().await?.to_bytes();

@@ -1,23 +1,29 @@
 //! Blanks out what differs between two runs of the same app: UUIDs and memory addresses.
 //!
+//! UUIDs are found with and without hyphens; without, a hash can be taken for one, which is then blanked on both sides.
 //! Everything keeps its length, so a masked protobuf message is still one. Hashes (widget ids, fragment ids, media file
 //! names) are left alone, since they are the same wherever the app runs.
 
-/// `x` stands for a hex digit, anything else for itself.
-const SHAPES: [&[u8]; 2] = [b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", b"0x7xxxxxxxxxxx"];
+/// `h` stands for a hex digit, `v` for a UUID's variant digit, anything else for itself.
+const SHAPES: [&[u8]; 3] =
+    [b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", b"hhhhhhhhhhhh4hhhvhhhhhhhhhhhhhhh", b"0x7hhhhhhhhhhh"];
 
 /// Masks an encoded message or any other bytes.
 pub fn bytes(raw: &[u8]) -> Vec<u8> {
     let mut masked = raw.to_vec();
     let mut at = 0;
     while at < masked.len() {
+        if at > 0 && masked[at - 1].is_ascii_hexdigit() {
+            at += 1;
+            continue;
+        }
         let rest = &mut masked[at..];
         let Some(shape) = SHAPES.iter().find(|shape| has_shape(rest, shape)) else {
             at += 1;
             continue;
         };
         for (byte, expected) in rest.iter_mut().zip(*shape) {
-            if byte != expected {
+            if matches!(expected, b'h' | b'v') {
                 *byte = b'0';
             }
         }
@@ -32,8 +38,12 @@ pub fn text(raw: &str) -> String {
 }
 
 fn has_shape(bytes: &[u8], shape: &[u8]) -> bool {
-    let matches = |(byte, expected): (&u8, &u8)| byte == expected || *expected == b'x' && byte.is_ascii_hexdigit();
-    bytes.len() >= shape.len() && bytes.iter().zip(shape).all(matches)
+    let fits = |(byte, expected): (&u8, &u8)| match expected {
+        b'h' => byte.is_ascii_hexdigit(),
+        b'v' => b"89ab".contains(byte),
+        literal => byte == literal,
+    };
+    bytes.len() >= shape.len() && bytes.iter().zip(shape).all(fits)
 }
 
 #[cfg(test)]
@@ -44,6 +54,7 @@ mod tests {
     fn uuids_and_addresses_are_blanked_in_place() {
         let zeros = "00000000-0000-0000-0000-000000000000";
         assert_eq!(text("a 6f1b9c3e-0d2a-4c5b-9e8f-7a6b5c4d3e2f b"), format!("a {zeros} b"));
+        assert_eq!(text(" 6f1b9c3e0d2a4c5b9e8f7a6b5c4d3e2f"), format!(" {}", "0".repeat(12) + "4" + &"0".repeat(19)));
         assert_eq!(text("<f at 0x7f12ab34cd56>"), "<f at 0x700000000000>");
     }
 

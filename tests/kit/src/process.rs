@@ -73,7 +73,7 @@ impl Launch {
     /// `python -m streamlit run APP`, in the app's folder.
     pub fn plain_streamlit(app: &Path) -> Self {
         let port = free_port();
-        let mut launch = Self::new(python().into(), app, port);
+        let mut launch = Self::program(python(), folder_of(app), port);
         launch = launch.args(["-m", "streamlit", "run"]).arg(app).args(["--server.port", &port.to_string()]);
         launch.streamlit_flags()
     }
@@ -81,13 +81,14 @@ impl Launch {
     /// `streamfleet run APP` with the program at `binary`, in the app's folder.
     pub fn streamfleet(binary: &Path, app: &Path) -> Self {
         let port = free_port();
-        let mut launch = Self::new(binary.into(), app, port);
+        let mut launch = Self::program(binary, folder_of(app), port);
         launch = launch.arg("run").arg(app).args(["--port", &port.to_string(), "--python"]).arg(python());
         launch.streamlit_flags()
     }
 
-    fn new(program: OsString, app: &Path, port: u16) -> Self {
-        let folder = app.parent().map(Path::to_path_buf).unwrap_or_default();
+    /// Any program, in a given folder; whoever calls this tells it to use `port`.
+    pub fn program(program: impl Into<OsString>, folder: &Path, port: u16) -> Self {
+        let (program, folder) = (program.into(), folder.to_path_buf());
         Self { program, args: Vec::new(), port, base_path: String::new(), folder, env: Vec::new() }
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PYTHONHASHSEED", "0")
@@ -95,8 +96,12 @@ impl Launch {
 
     /// Flags that make either server quiet and repeatable.
     fn streamlit_flags(self) -> Self {
-        self.args(["--server.headless", "true", "--server.address", "127.0.0.1"])
-            .args(["--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none"])
+        self.args(["--server.headless", "true", "--server.address", "127.0.0.1"]).args([
+            "--browser.gatherUsageStats",
+            "false",
+            "--server.fileWatcherType",
+            "none",
+        ])
     }
 
     /// Adds one argument.
@@ -267,5 +272,47 @@ impl Drop for Server {
         // The guard keeps the group's id from being given to anyone else until now.
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         let _ = self.child.wait();
+    }
+}
+
+fn folder_of(app: &Path) -> &Path {
+    app.parent().unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program with a child of its own.
+    fn family() -> Server {
+        let script = "echo ready; sleep 1000 & sleep 1000";
+        Launch::program("/bin/sh", Path::new("/"), free_port()).args(["-c", script]).spawn().unwrap()
+    }
+
+    async fn wait_until_gone(group: Pid) {
+        let deadline = Instant::now() + STOP_LIMIT;
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            assert!(Instant::now() < deadline, "the process group is still there");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_a_server_ends_its_whole_group() {
+        let mut server = family();
+        server.wait_for_output("ready", START_LIMIT).await.unwrap();
+        let group = server.pid();
+        drop(server);
+        wait_until_gone(group).await;
+    }
+
+    #[tokio::test]
+    async fn the_group_ends_with_the_test_process() {
+        let mut server = family();
+        server.wait_for_output("ready", START_LIMIT).await.unwrap();
+        // What the system does for a process that is killed.
+        drop(server.child.stdin.take());
+        server.wait(STOP_LIMIT).await.unwrap();
+        wait_until_gone(server.pid()).await;
     }
 }

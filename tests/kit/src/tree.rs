@@ -86,10 +86,8 @@ impl Tree {
                 }
             }
             Some(Forward::ScriptFinished(status)) => match Finish::try_from(*status) {
-                Ok(Finish::Success) => remove_stale(&mut self.roots, &self.run.script_run_id, &[]),
-                Ok(Finish::FragmentSuccess) => {
-                    remove_stale(&mut self.roots, &self.run.script_run_id, &self.run.fragment_ids);
-                }
+                Ok(Finish::Success) => self.remove_stale(&[]),
+                Ok(Finish::FragmentSuccess) => self.remove_stale(&self.run.fragment_ids.clone()),
                 _ => {}
             },
             _ => {}
@@ -129,6 +127,13 @@ impl Tree {
             None => {}
         }
         Ok(())
+    }
+
+    fn remove_stale(&mut self, fragments: &[String]) {
+        // The containers at the root are nobody's.
+        for root in self.roots.values_mut() {
+            remove_stale(root.children(), &self.run.script_run_id, fragments);
+        }
     }
 
     /// The hashes that the server may refer to in the next run.
@@ -195,12 +200,26 @@ impl Tree {
     /// The paths of media files on the page, like `/media/<hash>.png`, in order and without doubles.
     pub fn media_urls(&self) -> Vec<String> {
         let mut urls: Vec<String> = Vec::new();
-        for url in self.contents().into_iter().flat_map(|content| strings(content, "/media/", 6)) {
+        let is_url = |value: &[u8]| value.starts_with(b"/") && find(value, b"/media/").is_some();
+        for found in self.contents().into_iter().flat_map(|content| strings(content, &is_url, 6)) {
+            // What comes before is the base path, which requests are given anyway.
+            let url = found.find("/media/").map_or_else(String::new, |at| found[at..].to_owned());
             if !urls.contains(&url) {
                 urls.push(url);
             }
         }
         urls
+    }
+
+    /// The strings in a field of all elements, given as the field numbers that lead to it from `Element`.
+    pub fn element_strings(&self, field: &[u64]) -> Vec<String> {
+        let mut found = Vec::new();
+        self.walk(&mut |_, kind, _, _, content| {
+            if kind == Kind::Element {
+                found.extend(strings_at(content, field));
+            }
+        });
+        found
     }
 
     fn walk<'a>(&'a self, visit: &mut impl FnMut(&[u32], Kind, usize, &'a Origin, &'a [u8])) {
@@ -265,16 +284,25 @@ fn remove_stale(nodes: &mut BTreeMap<u32, Node>, run_id: &str, fragments: &[Stri
 
 /// The widget id in an encoded element or block.
 fn widget_id(content: &[u8]) -> Option<String> {
-    strings(content, "$$ID-", 2).into_iter().next()
+    strings(content, &|value| value.starts_with(b"$$ID-"), 2).into_iter().next()
 }
 
-/// The string fields that start with `prefix`, at most `depth` messages deep.
-fn strings(content: &[u8], prefix: &str, depth: u32) -> Vec<String> {
-    if content.starts_with(prefix.as_bytes()) {
+/// The wanted string fields, at most `depth` messages deep.
+fn strings(content: &[u8], wanted: &dyn Fn(&[u8]) -> bool, depth: u32) -> Vec<String> {
+    if wanted(content) {
         return String::from_utf8(content.to_vec()).into_iter().collect();
     }
     let inner = if depth == 0 { None } else { fields(content) };
-    inner.unwrap_or_default().into_iter().flat_map(|value| strings(value, prefix, depth - 1)).collect()
+    inner.unwrap_or_default().into_iter().flat_map(|(_, value)| strings(value, wanted, depth - 1)).collect()
+}
+
+/// The strings in the field that these field numbers lead to.
+fn strings_at(content: &[u8], field: &[u64]) -> Vec<String> {
+    let Some((number, rest)) = field.split_first() else {
+        return String::from_utf8(content.to_vec()).into_iter().collect();
+    };
+    let inner = fields(content).unwrap_or_default().into_iter().filter(|(found, _)| found == number);
+    inner.flat_map(|(_, value)| strings_at(value, rest)).collect()
 }
 
 /// The user's key in `$$ID-<hash>-<key>`.
@@ -283,7 +311,7 @@ fn key_of(id: &str) -> Option<&str> {
 }
 
 /// The length-delimited fields of an encoded message; `None` if it is none.
-fn fields(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
+fn fields(mut rest: &[u8]) -> Option<Vec<(u64, &[u8])>> {
     let mut found = Vec::new();
     while !rest.is_empty() {
         let tag = varint(&mut rest)?;
@@ -296,7 +324,7 @@ fn fields(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
         };
         let (value, after) = rest.split_at_checked(skipped)?;
         if tag & 7 == 2 {
-            found.push(value);
+            found.push((tag >> 3, value));
         }
         rest = after;
     }
@@ -309,4 +337,101 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Metadata, Transient};
+
+    fn encoded(message: &impl prost::Message) -> Bytes {
+        message.encode_to_vec().into()
+    }
+
+    fn message(kind: Forward, metadata: &Metadata) -> ForwardMsg {
+        ForwardMsg { hash: "hash".into(), metadata: encoded(metadata), kind: Some(kind) }
+    }
+
+    fn start(run: &str, fragments: &[&str]) -> ForwardMsg {
+        let fragment_ids = fragments.iter().map(ToString::to_string).collect();
+        let run = Some(RunIdentity { script_run_id: run.to_owned(), fragment_ids });
+        message(Forward::NewSession(Bytes::new()), &Metadata { run, ..Metadata::default() })
+    }
+
+    fn delta(path: &[u32], fragment: &str, kind: DeltaKind) -> ForwardMsg {
+        let delta = Delta { fragment_id: fragment.to_owned(), kind: Some(kind) };
+        let metadata = Metadata { delta_path: path.to_vec(), cacheable: true, ..Metadata::default() };
+        message(Forward::Delta(encoded(&delta)), &metadata)
+    }
+
+    fn element(path: &[u32], fragment: &str, content: &'static str) -> ForwardMsg {
+        delta(path, fragment, DeltaKind::NewElement(content.into()))
+    }
+
+    fn end(finish: Finish) -> ForwardMsg {
+        message(Forward::ScriptFinished(finish.into()), &Metadata::default())
+    }
+
+    fn shown(messages: &[ForwardMsg]) -> Vec<String> {
+        let mut tree = Tree::default();
+        for message in messages {
+            tree.apply(message).unwrap();
+        }
+        tree.contents()
+            .iter()
+            .map(|content| String::from_utf8_lossy(content).into_owned())
+            .filter(|content| !content.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn a_full_run_removes_what_it_did_not_write() {
+        let first = [start("1", &[]), element(&[0, 0], "", "a"), element(&[0, 1], "", "b"), end(Finish::Success)];
+        let second = [start("2", &[]), element(&[0, 0], "", "c")];
+        assert_eq!(shown(&[&first[..], &second].concat()), ["c", "b"]);
+        assert_eq!(shown(&[&first[..], &second, &[end(Finish::EarlyForRerun)]].concat()), ["c", "b"]);
+        assert_eq!(shown(&[&first[..], &second, &[end(Finish::Success)]].concat()), ["c"]);
+    }
+
+    #[test]
+    fn a_fragment_run_removes_only_from_its_fragments() {
+        let home = delta(&[0, 1], "", DeltaKind::AddBlock("block".into()));
+        let first = [start("1", &[]), element(&[0, 0], "", "a"), home];
+        let inside = [element(&[0, 1, 0], "f", "b"), element(&[0, 1, 1], "f", "c"), end(Finish::Success)];
+        let second = [start("2", &["f"]), element(&[0, 1, 0], "f", "d"), end(Finish::FragmentSuccess)];
+        assert_eq!(shown(&[&first[..], &inside, &second].concat()), ["a", "block", "d"]);
+    }
+
+    #[test]
+    fn a_block_keeps_its_children_and_a_transient_what_it_covers() {
+        let block = |content: &'static str| delta(&[0, 0], "", DeltaKind::AddBlock(content.into()));
+        let transient = |elements| delta(&[0, 0, 0], "", DeltaKind::NewTransient(Transient { elements }));
+        let before = [start("1", &[]), block("old"), element(&[0, 0, 0], "", "child"), block("new")];
+        assert_eq!(shown(&before), ["new", "child"]);
+        let busy = [&before[..], &[transient(vec!["busy".into()])]].concat();
+        assert_eq!(shown(&busy), ["new", "child", "busy"]);
+        assert_eq!(shown(&[&busy[..], &[transient(Vec::new())]].concat()), ["new", "child"]);
+    }
+
+    #[test]
+    fn a_reference_stands_for_the_message_with_its_hash() {
+        let metadata = Metadata { delta_path: vec![0, 3], ..Metadata::default() };
+        let reference = message(Forward::RefHash("hash".to_owned()), &metadata);
+        assert_eq!(shown(&[start("1", &[]), element(&[0, 0], "", "a"), reference]), ["a", "a"]);
+    }
+
+    #[test]
+    fn widgets_are_found_by_key_and_by_order() {
+        let mut tree = Tree::default();
+        for (index, id) in ["$$ID-aa-None", "$$ID-bb-my-key", "$$ID-cc-None"].into_iter().enumerate() {
+            // Element { button: Button { id } }
+            let button = [&[0x0a, u8::try_from(id.len()).unwrap()], id.as_bytes()].concat();
+            let content = [&[0x9a, 0x01, u8::try_from(button.len()).unwrap()], &button[..]].concat();
+            let path = [0, u32::try_from(index).unwrap()];
+            tree.apply(&delta(&path, "f", DeltaKind::NewElement(content.into()))).unwrap();
+        }
+        assert_eq!(tree.widget("my-key").as_deref(), Some("$$ID-bb-my-key"));
+        assert_eq!(tree.keyless_widgets(), ["$$ID-aa-None", "$$ID-cc-None"]);
+        assert_eq!(tree.fragment_of("$$ID-bb-my-key"), "f");
+    }
 }

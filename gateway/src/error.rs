@@ -1,0 +1,102 @@
+//! What can go wrong between a browser and a runner, and what the browser is told.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use streamfleet_cluster::RegistryError;
+use streamfleet_proto::{HeaderError, RunnerId};
+use tonic::{Code, Status};
+use tracing::{debug, warn};
+
+/// Seconds after which a browser or API client may try again what failed for want of a runner.
+const RETRY_AFTER_SECONDS: u16 = 2;
+
+/// RFC 6455's close code for a server that restarts: clients come back at once.
+pub(crate) const SERVICE_RESTART: u16 = 1012;
+
+/// What can go wrong between a browser and a runner.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No runner takes sessions. Trying again later helps.
+    #[error("no runner is ready")]
+    NoRunner,
+    /// The store that knows the runners can't be asked. Trying again helps.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The runner refused, or can't be reached. Trying again may help.
+    #[error("runner {runner}: {} ({:?})", .status.message(), .status.code())]
+    Runner {
+        /// Which one.
+        runner: RunnerId,
+        /// What it or the connection to it said.
+        status: Box<Status>,
+    },
+    /// The runner did not answer in time.
+    #[error("runner {0} did not answer in time")]
+    Timeout(RunnerId),
+    /// The runner's answer is not HTTP. Trying again won't help.
+    #[error("runner {runner} sent an unusable answer: {reason}")]
+    BadAnswer {
+        /// Which one.
+        runner: RunnerId,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl GatewayError {
+    pub(crate) fn bad_header(runner: &RunnerId, error: &HeaderError) -> Self {
+        Self::BadAnswer {
+            runner: runner.clone(),
+            reason: error.to_string(),
+        }
+    }
+
+    pub(crate) fn runner(runner: &RunnerId, status: Status) -> Self {
+        Self::Runner {
+            runner: runner.clone(),
+            status: Box::new(status),
+        }
+    }
+
+    /// The one place where errors become HTTP statuses.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRunner | Self::Registry(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Runner { status, .. } => match status.code() {
+                Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+                Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+                Code::ResourceExhausted => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_GATEWAY,
+            },
+            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::BadAnswer { .. } => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+impl IntoResponse for GatewayError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            debug!("{self}");
+        } else {
+            warn!("{self}");
+        }
+        // What went wrong inside is for the log; the browser learns what to do.
+        let text = match status {
+            StatusCode::SERVICE_UNAVAILABLE => "The app is starting or busy. Try again shortly.\n",
+            StatusCode::PAYLOAD_TOO_LARGE => "Too large.\n",
+            _ => "The app could not be reached.\n",
+        };
+        let mut response = (status, Body::from(text)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}

@@ -1,0 +1,23 @@
+//! Lists the worker's Python files, which travel inside the binary.
+
+use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("python/streamfleet_worker");
+    println!("cargo::rerun-if-changed={}", root.display());
+
+    let mut files: Vec<PathBuf> = fs::read_dir(&root)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "py"));
+    files.sort();
+
+    let mut list = String::from("&[\n");
+    for path in &files {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or("file name")?;
+        writeln!(list, "    ({name:?}, include_bytes!({:?})),", path.display().to_string())?;
+    }
+    list.push_str("]\n");
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("worker_files.rs"), list)?;
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Carries one plain HTTP request to the worker that can answer it, and the answer back.
+
+use std::{io, pin::Pin};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use streamfleet_proto::{
+    SessionId,
+    common::{RequestHead, ResponseHead},
+    runner::{HttpRequest, HttpResponse, http_request, http_response},
+    worker::{Open, stream_event, stream_request},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Status, Streaming};
+use tracing::debug;
+
+use crate::{
+    pool::{Placed, Pool},
+    stream::{StreamReceiver, StreamSender, open_stream},
+};
+
+/// What a gateway gets of an answer.
+pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<HttpResponse, Status>> + Send>>;
+
+const NOT_FOUND: u32 = 404;
+
+/// Which worker can answer a request, by its path.
+#[derive(Debug, PartialEq, Eq)]
+enum Affinity<'a> {
+    /// The worker that has this session: uploads.
+    Session(SessionId),
+    /// The worker that made this file.
+    Media(&'a str),
+    /// A worker whose script has run: it is what registers components.
+    Components,
+    /// Always the same worker: the agent API keeps sessions by ids in its bodies.
+    Agent,
+    /// Any worker.
+    Any,
+}
+
+impl<'a> Affinity<'a> {
+    fn of(raw_path: &'a [u8], base_url_path: &str) -> Self {
+        let path = std::str::from_utf8(raw_path).unwrap_or_default();
+        let path = path.trim_start_matches('/');
+        let path = match path.strip_prefix(base_url_path) {
+            Some(rest) if !base_url_path.is_empty() => rest.trim_start_matches('/'),
+            _ => path,
+        };
+        let mut segments = path.split('/');
+        match (segments.next(), segments.next(), segments.next()) {
+            (Some("_stcore"), Some("upload_file"), Some(session)) => {
+                session.parse().map_or(Self::Any, Self::Session)
+            }
+            (Some("_stcore"), Some("bidi-components"), _) | (Some("component"), Some(_), _) => {
+                Self::Components
+            }
+            (Some("_stcore"), Some("agent"), _) => Self::Agent,
+            (Some("media"), Some(file), None) => {
+                Self::Media(file.rsplit_once('.').map_or(file, |(id, _)| id))
+            }
+            _ => Self::Any,
+        }
+    }
+}
+
+/// Answers a request whose head has been read from `body` already.
+pub(crate) async fn answer(
+    pool: Pool,
+    head: RequestHead,
+    body: Streaming<HttpRequest>,
+) -> Result<Responses, Status> {
+    let base_url_path = pool
+        .app()
+        .settings
+        .as_ref()
+        .map_or("", |settings| settings.base_url_path.as_str());
+    let affinity = Affinity::of(&head.raw_path, base_url_path);
+    let asks_only = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+    let unready = || Status::unavailable("no worker is ready");
+    let placed = match affinity {
+        Affinity::Session(session) => pool.for_session(Some(session)).await,
+        Affinity::Agent => pool.first().await,
+        Affinity::Any => pool.any().await,
+        Affinity::Media(file) => match pool.for_media(file) {
+            Some(placed) => Some(placed),
+            None if asks_only => return ask_around(&pool, head).await,
+            None => pool.any().await,
+        },
+        Affinity::Components if asks_only => return ask_around(&pool, head).await,
+        Affinity::Components => pool.any().await,
+    };
+    let placed = placed.ok_or_else(unready)?;
+    let mut exchange = Exchange::open(placed, head, false).await?;
+    exchange.forward(body);
+    Ok(exchange.responses(None))
+}
+
+/// Asks one worker after the other, until one has what is wanted.
+async fn ask_around(pool: &Pool, head: RequestHead) -> Result<Responses, Status> {
+    let mut workers = pool.all();
+    if workers.is_empty() {
+        workers.extend(pool.any().await);
+    }
+    let mut last = Err(Status::unavailable("no worker is ready"));
+    for placed in workers {
+        let mut exchange = match Exchange::open(placed, head.clone(), true).await {
+            Ok(exchange) => exchange,
+            Err(status) => {
+                last = Err(status);
+                continue;
+            }
+        };
+        match exchange.head().await {
+            Ok(head) => {
+                let found = head.status != NOT_FOUND;
+                last = Ok(exchange.responses(Some(head)));
+                if found {
+                    break;
+                }
+            }
+            Err(status) => last = Err(status),
+        }
+    }
+    last
+}
+
+/// One request that a worker has been given.
+struct Exchange {
+    placed: Placed,
+    /// Also tells the worker that its client is still there: dropping it is hanging up.
+    sender: Option<StreamSender>,
+    receiver: StreamReceiver,
+    /// Ends the forwarding of the body, if there is one, with the answer.
+    forwarding: Option<DropGuard>,
+}
+
+impl Exchange {
+    async fn open(placed: Placed, head: RequestHead, end_of_body: bool) -> Result<Self, Status> {
+        let open = Open {
+            head: Some(head),
+            websocket: false,
+            session_id: String::new(),
+            end_of_body,
+        };
+        match open_stream(&placed.worker.listen_path, open).await {
+            Ok((sender, receiver)) => Ok(Self {
+                placed,
+                sender: Some(sender),
+                receiver,
+                forwarding: None,
+            }),
+            Err(error) => Err(worker_gone(&placed, &error)),
+        }
+    }
+
+    /// Waits for the answer's head.
+    async fn head(&mut self) -> Result<ResponseHead, Status> {
+        match self.next().await {
+            Some(Ok(http_response::Kind::Head(head))) => Ok(head),
+            Some(Err(status)) => Err(status),
+            Some(Ok(http_response::Kind::Body(_))) | None => Err(worker_gone(
+                &self.placed,
+                &io::Error::other("an answer without a head"),
+            )),
+        }
+    }
+
+    /// The next part of the answer; `None` at its proper end.
+    async fn next(&mut self) -> Option<Result<http_response::Kind, Status>> {
+        loop {
+            let kind = match self.receiver.receive().await {
+                Some(Ok(event)) => event.kind,
+                Some(Err(error)) => return Some(Err(worker_gone(&self.placed, &error))),
+                None => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Some(Err(worker_gone(&self.placed, &error)));
+                }
+            };
+            match kind {
+                Some(stream_event::Kind::Head(head)) => {
+                    return Some(Ok(http_response::Kind::Head(head)));
+                }
+                Some(stream_event::Kind::Body(body)) => {
+                    return Some(Ok(http_response::Kind::Body(body)));
+                }
+                Some(stream_event::Kind::End(_)) => return None,
+                // The rest belongs to WebSockets.
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends the request's body to the worker while the answer is awaited.
+    fn forward(&mut self, body: Streaming<HttpRequest>) {
+        if let Some(sender) = self.sender.take() {
+            let done = CancellationToken::new();
+            self.forwarding = Some(done.clone().drop_guard());
+            tokio::spawn(done.run_until_cancelled_owned(forward(body, sender)));
+        }
+    }
+
+    /// The answer, whose head may have been read already.
+    fn responses(self, head: Option<ResponseHead>) -> Responses {
+        let state = (Some(self), head.map(http_response::Kind::Head));
+        Box::pin(stream::unfold(state, |(exchange, ready)| async move {
+            let mut exchange = exchange?;
+            let kind = match ready {
+                Some(kind) => Ok(kind),
+                None => exchange.next().await?,
+            };
+            match kind {
+                Ok(kind) => {
+                    let response = HttpResponse { kind: Some(kind) };
+                    Some((Ok(response), (Some(exchange), None)))
+                }
+                Err(status) => Some((Err(status), (None, None))),
+            }
+        }))
+    }
+}
+
+/// Sends a request's body on. A body that breaks off hangs up on the worker.
+async fn forward(mut body: Streaming<HttpRequest>, mut sender: StreamSender) {
+    loop {
+        let part = match body.message().await {
+            Ok(Some(HttpRequest {
+                kind: Some(http_request::Kind::Body(part)),
+            })) if !part.is_empty() => part,
+            Ok(Some(_)) => continue,
+            Ok(None) => break,
+            Err(_) => return,
+        };
+        if sender.send(stream_request::Kind::Body(part)).await.is_err() {
+            return;
+        }
+    }
+    if sender.send(stream_request::Kind::Body(Bytes::new())).await.is_ok() {
+        // Hold the connection: closing it would tell the worker that its client has left.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn worker_gone(placed: &Placed, error: &io::Error) -> Status {
+    debug!(worker = placed.worker.index, "a request broke off: {error}");
+    Status::unavailable(format!("worker {} is gone", placed.worker.index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_the_worker() {
+        let session = SessionId::random();
+        let upload = format!("/_stcore/upload_file/{session}/some-file");
+        let of = |path| Affinity::of(path, "");
+        assert_eq!(of(upload.as_bytes()), Affinity::Session(session));
+        assert_eq!(of(b"/_stcore/upload_file/nonsense/x"), Affinity::Any);
+        assert_eq!(of(b"/media/abc.png"), Affinity::Media("abc"));
+        assert_eq!(of(b"/media/abc"), Affinity::Media("abc"));
+        assert_eq!(of(b"/component/my.thing/index.html"), Affinity::Components);
+        assert_eq!(of(b"/_stcore/bidi-components/a/b.js"), Affinity::Components);
+        assert_eq!(of(b"/_stcore/agent/mcp"), Affinity::Agent);
+        assert_eq!(of(b"/_stcore/health"), Affinity::Any);
+        assert_eq!(of(b"/"), Affinity::Any);
+        assert_eq!(of(b"/\xff"), Affinity::Any);
+    }
+
+    #[test]
+    fn a_base_path_stands_in_front() {
+        assert_eq!(Affinity::of(b"/a/b/media/x.png", "a/b"), Affinity::Media("x"));
+        assert_eq!(Affinity::of(b"/media/x.png", "a/b"), Affinity::Media("x"));
+    }
+}

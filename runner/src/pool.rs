@@ -1,0 +1,239 @@
+//! The workers of one app on this machine.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use streamfleet_proto::{
+    SessionId,
+    runner::{WorkerPhase, WorkerStatus},
+    worker::Ready,
+};
+use tokio::{sync::watch, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    failure::WorkerFailure,
+    process::Spawner,
+    slot::{ConnectionLease, Phase, ReadyWorker, Shared, Slot},
+};
+
+/// How long a request waits for a worker while none is ready, as when all have just died.
+const PICK_LIMIT: Duration = Duration::from_secs(30);
+
+/// What to run, and on how many workers.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Absolute path of the main script; `None` for Streamlit's demo.
+    pub script: Option<PathBuf>,
+    /// The script's own arguments.
+    pub script_args: Vec<String>,
+    /// Streamlit's flags, as `streamlit run` takes them.
+    pub streamlit_flags: Vec<String>,
+    /// How many workers; at least one.
+    pub workers: u32,
+    /// A folder, closed to other users, for the workers' sockets.
+    pub socket_folder: PathBuf,
+    /// Signs cookies, unless the user's configuration names a secret.
+    pub cookie_secret: String,
+    /// A folder with the worker's own optional packages.
+    pub packages: Option<PathBuf>,
+}
+
+/// The workers of one app on this machine, kept running.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    slots: Vec<Arc<Slot>>,
+    shared: Arc<Shared>,
+    /// What the first worker that came to serve said of the app.
+    app: Ready,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Pool {
+    /// Starts the workers, and returns when one of them serves.
+    pub async fn start(
+        options: PoolOptions,
+        spawner: Arc<dyn Spawner>,
+    ) -> Result<Self, Arc<WorkerFailure>> {
+        let slots: Vec<_> = (0..options.workers.max(1))
+            .map(|index| Arc::new(Slot::new(index)))
+            .collect();
+        let shared = Arc::new(Shared {
+            options,
+            spawner,
+            directory: crate::directory::Directory::default(),
+            public_port: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let mut changes = shared.changes.subscribe();
+        for slot in &slots {
+            tasks.spawn(Arc::clone(slot).supervise(Arc::clone(&shared), stop.clone()));
+        }
+        tasks.close();
+
+        // Whoever drops this future while it waits wants no workers left.
+        let cancel_on_drop = stop.clone().drop_guard();
+        let outcome = loop {
+            if let Some(outcome) = slots.iter().find_map(|slot| match slot.phase() {
+                Phase::Ready(worker) => Some(Ok(worker.ready.clone())),
+                Phase::BackingOff(failure) => Some(Err(failure)),
+                Phase::Starting | Phase::Stopped => None,
+            }) {
+                break outcome;
+            }
+            // The sender lives in `shared`, which is ours.
+            let _ = changes.changed().await;
+        };
+        match outcome {
+            Ok(app) => {
+                let _stop = cancel_on_drop.disarm();
+                let inner = Inner {
+                    slots,
+                    shared,
+                    app,
+                    stop,
+                    tasks,
+                };
+                Ok(Self {
+                    inner: Arc::new(inner),
+                })
+            }
+            Err(failure) => {
+                drop(cancel_on_drop);
+                tasks.wait().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// What the first worker that came to serve said of itself and the app.
+    pub fn app(&self) -> &Ready {
+        &self.inner.app
+    }
+
+    /// Tells all workers, also those yet to start, the port on which browsers reach the app.
+    pub fn set_public_port(&self, port: u16) {
+        self.inner.shared.public_port.send_replace(port);
+    }
+
+    /// Ends all workers, in order if they let it happen in time.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.wait().await;
+    }
+
+    /// How each worker is.
+    pub fn status(&self) -> Vec<WorkerStatus> {
+        self.inner.slots.iter().map(|slot| status(slot)).collect()
+    }
+
+    /// The worker that has this session, with the least loaded one in its stead if none has it.
+    ///
+    /// Waits a while for a worker when none is ready; `None` when that was in vain.
+    pub(crate) async fn for_session(&self, session: Option<SessionId>) -> Option<Placed> {
+        let owner = session.and_then(|session| self.inner.shared.directory.owner(session));
+        if let Some(placed) = owner.and_then(|index| self.placed(index)) {
+            return Some(placed);
+        }
+        self.when_ready(Self::least_loaded).await
+    }
+
+    /// The least loaded worker, to answer a request that any of them can answer.
+    pub(crate) async fn any(&self) -> Option<Placed> {
+        self.when_ready(Self::least_loaded).await
+    }
+
+    /// Always the same worker as long as it lives, for routes that keep sessions of their own.
+    pub(crate) async fn first(&self) -> Option<Placed> {
+        let first = |pool: &Self| {
+            let mut slots = pool.inner.slots.iter();
+            slots.find_map(Placed::on)
+        };
+        self.when_ready(first).await
+    }
+
+    /// The worker that has this media file, if that is known.
+    pub(crate) fn for_media(&self, file_id: &str) -> Option<Placed> {
+        let holder = self.inner.shared.directory.media_holder(file_id)?;
+        self.placed(holder)
+    }
+
+    /// All workers that are ready now.
+    pub(crate) fn all(&self) -> Vec<Placed> {
+        self.inner.slots.iter().filter_map(Placed::on).collect()
+    }
+
+    /// Records that a worker has this session.
+    pub(crate) fn bind(&self, session: SessionId, worker: u32) {
+        self.inner.shared.directory.bind(session, worker);
+    }
+
+    fn placed(&self, index: u32) -> Option<Placed> {
+        let slot = self.inner.slots.get(usize::try_from(index).ok()?)?;
+        Placed::on(slot)
+    }
+
+    fn least_loaded(&self) -> Option<Placed> {
+        let ready = self.inner.slots.iter().filter(|slot| slot.ready().is_some());
+        // Of equally loaded ones the one with fewer sessions waiting for their browsers to return.
+        let best = ready.min_by_key(|slot| (slot.connections(), slot.load().disconnected_sessions));
+        best.and_then(Placed::on)
+    }
+
+    async fn when_ready(&self, pick: impl Fn(&Self) -> Option<Placed>) -> Option<Placed> {
+        let mut changes = self.inner.shared.changes.subscribe();
+        let wait = async {
+            loop {
+                if let Some(placed) = pick(self) {
+                    return Some(placed);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::select! {
+            placed = timeout(PICK_LIMIT, wait) => placed.ok().flatten(),
+            () = self.inner.stop.cancelled() => None,
+        }
+    }
+}
+
+/// A worker chosen for a request. The request counts towards its load while this lives.
+pub(crate) struct Placed {
+    pub(crate) worker: Arc<ReadyWorker>,
+    _lease: ConnectionLease,
+}
+
+impl Placed {
+    fn on(slot: &Arc<Slot>) -> Option<Self> {
+        let worker = slot.ready()?;
+        Some(Self {
+            worker,
+            _lease: slot.lease(),
+        })
+    }
+}
+
+fn status(slot: &Slot) -> WorkerStatus {
+    let (phase, pid) = match slot.phase() {
+        Phase::Starting => (WorkerPhase::Starting, 0),
+        Phase::Ready(worker) => (WorkerPhase::Ready, worker.pid),
+        Phase::BackingOff(_) => (WorkerPhase::BackingOff, 0),
+        Phase::Stopped => (WorkerPhase::Stopped, 0),
+    };
+    let load = slot.load();
+    WorkerStatus {
+        index: slot.index,
+        phase: phase.into(),
+        pid,
+        restarts: slot.restarts(),
+        connected_sessions: load.connected_sessions,
+        disconnected_sessions: load.disconnected_sessions,
+        running_scripts: load.running_scripts,
+        resident_bytes: load.resident_bytes,
+    }
+}

@@ -1,0 +1,246 @@
+//! Carries one browser WebSocket between a gateway and the worker that has its session.
+
+use std::{collections::VecDeque, io, pin::Pin};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
+use streamfleet_proto::{
+    MAX_CHUNK_BYTES, SessionId,
+    common::MessageBatch,
+    runner::{
+        MessageChunk, SessionOpen, SessionRequest, SessionResponse, session_request,
+        session_response,
+    },
+    worker::{Frame, Open, stream_event, stream_request},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Status, Streaming};
+use tracing::debug;
+
+use crate::{
+    pool::{Placed, Pool},
+    stream::{StreamReceiver, StreamSender, open_stream},
+};
+
+/// What a gateway gets of a session.
+pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+
+/// Opens a session's WebSocket on the worker that has it, or on the least loaded one.
+pub(crate) async fn open(
+    pool: Pool,
+    open: SessionOpen,
+    requests: Streaming<SessionRequest>,
+) -> Result<Responses, Status> {
+    let fresh = parse(&open.session_id)?;
+    let resume = match open.resume_session_id.as_str() {
+        "" => None,
+        // The browser may ask for anything; what is no session id is nobody's.
+        text => text.parse().ok(),
+    };
+    let placed = (pool.for_session(resume).await)
+        .ok_or_else(|| Status::unavailable("no worker is ready"))?;
+    let stream_open = Open {
+        head: open.head,
+        websocket: true,
+        session_id: fresh.to_string(),
+        end_of_body: true,
+    };
+    let (sender, receiver) = open_stream(&placed.worker.listen_path, stream_open)
+        .await
+        .map_err(|error| worker_gone(&placed, &error))?;
+
+    let done = CancellationToken::new();
+    tokio::spawn(done.clone().run_until_cancelled_owned(forward(requests, sender)));
+    let down = Down {
+        pool,
+        placed,
+        receiver,
+        queue: VecDeque::new(),
+        _done: done.drop_guard(),
+    };
+    Ok(Box::pin(stream::unfold(Some(down), Down::step)))
+}
+
+fn parse(id: &str) -> Result<SessionId, Status> {
+    id.parse()
+        .map_err(|error| Status::invalid_argument(format!("{error}")))
+}
+
+fn worker_gone(placed: &Placed, error: &io::Error) -> Status {
+    debug!(worker = placed.worker.index, "a session's stream broke off: {error}");
+    Status::unavailable(format!("worker {} is gone", placed.worker.index))
+}
+
+/// Takes what the browser sends to the worker. Its end closes the worker's side.
+async fn forward(mut requests: Streaming<SessionRequest>, mut sender: StreamSender) {
+    let mut partial = BytesMut::new();
+    while let Ok(Some(request)) = requests.message().await {
+        let kind = match request.kind {
+            Some(session_request::Kind::Frame(frame)) => {
+                // The gateway has bounded the whole message.
+                let payload = if frame.more || !partial.is_empty() {
+                    partial.extend_from_slice(&frame.payload);
+                    if frame.more {
+                        continue;
+                    }
+                    partial.split().freeze()
+                } else {
+                    frame.payload
+                };
+                stream_request::Kind::Frame(Frame {
+                    payload,
+                    text: frame.text,
+                })
+            }
+            Some(session_request::Kind::Close(close)) => stream_request::Kind::Close(close),
+            Some(session_request::Kind::Open(_)) | None => continue,
+        };
+        if sender.send(kind).await.is_err() {
+            // The receiving side notices as well, and tells the gateway.
+            return;
+        }
+    }
+}
+
+/// What comes from the worker, on its way to the gateway.
+struct Down {
+    pool: Pool,
+    placed: Placed,
+    receiver: StreamReceiver,
+    /// Pieces of the last event that are still to be sent.
+    queue: VecDeque<session_response::Kind>,
+    /// Ends the other direction with this one.
+    _done: DropGuard,
+}
+
+impl Down {
+    async fn step(state: Option<Self>) -> Option<(Result<SessionResponse, Status>, Option<Self>)> {
+        let mut down = state?;
+        loop {
+            if let Some(kind) = down.queue.pop_front() {
+                let last = matches!(kind, session_response::Kind::Close(_));
+                let response = SessionResponse { kind: Some(kind) };
+                return Some((Ok(response), (!last).then_some(down)));
+            }
+            let event = match down.receiver.receive().await {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Some((Err(worker_gone(&down.placed, &error)), None)),
+                // Without a farewell: the worker died, or dropped a browser that was too slow.
+                None => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Some((Err(worker_gone(&down.placed, &error)), None));
+                }
+            };
+            match event.kind {
+                Some(stream_event::Kind::End(_)) => return None,
+                Some(kind) => down.take(kind),
+                None => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: stream_event::Kind) {
+        match event {
+            stream_event::Kind::Accepted(accepted) => {
+                self.queue.push_back(session_response::Kind::Accepted(accepted));
+            }
+            stream_event::Kind::Bound(bound) => {
+                if let Ok(session) = bound.session_id.parse() {
+                    self.pool.bind(session, self.placed.worker.index);
+                }
+                self.queue.push_back(session_response::Kind::Bound(bound));
+            }
+            stream_event::Kind::Batch(batch) => cut(batch, &mut self.queue),
+            stream_event::Kind::Text(text) => {
+                self.queue.push_back(session_response::Kind::Text(text));
+            }
+            stream_event::Kind::Head(head) => {
+                self.queue.push_back(session_response::Kind::Head(head));
+            }
+            stream_event::Kind::Body(body) => {
+                self.queue.push_back(session_response::Kind::Body(body));
+            }
+            stream_event::Kind::Close(close) => {
+                self.queue.push_back(session_response::Kind::Close(close));
+            }
+            stream_event::Kind::End(_) => {}
+        }
+    }
+}
+
+/// Makes gRPC messages of a batch: messages together up to the chunk size, longer ones in pieces.
+fn cut(batch: MessageBatch, queue: &mut VecDeque<session_response::Kind>) {
+    let mut together = Vec::new();
+    let mut size = 0;
+    let flush = |together: &mut Vec<Bytes>, queue: &mut VecDeque<_>| {
+        if !together.is_empty() {
+            let messages = std::mem::take(together);
+            queue.push_back(session_response::Kind::Batch(MessageBatch { messages }));
+        }
+    };
+    for mut message in batch.messages {
+        if size + message.len() > MAX_CHUNK_BYTES {
+            flush(&mut together, queue);
+            size = 0;
+        }
+        if message.len() <= MAX_CHUNK_BYTES {
+            size += message.len();
+            together.push(message);
+            continue;
+        }
+        while !message.is_empty() {
+            let data = message.split_to(message.len().min(MAX_CHUNK_BYTES));
+            let more = !message.is_empty();
+            queue.push_back(session_response::Kind::Chunk(MessageChunk { data, more }));
+        }
+    }
+    flush(&mut together, queue);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn join(queue: VecDeque<session_response::Kind>) -> Vec<Bytes> {
+        let mut messages = Vec::new();
+        let mut partial = BytesMut::new();
+        for kind in queue {
+            match kind {
+                session_response::Kind::Batch(batch) => {
+                    let size: usize = batch.messages.iter().map(Bytes::len).sum();
+                    assert!(size <= MAX_CHUNK_BYTES);
+                    assert!(partial.is_empty());
+                    messages.extend(batch.messages);
+                }
+                session_response::Kind::Chunk(chunk) => {
+                    assert!(chunk.data.len() <= MAX_CHUNK_BYTES);
+                    partial.extend_from_slice(&chunk.data);
+                    if !chunk.more {
+                        messages.push(partial.split().freeze());
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        messages
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn cutting_loses_and_reorders_nothing(
+            sizes in vec(prop_oneof![0..2000_usize, 0..(3 * MAX_CHUNK_BYTES)], 0..6)
+        ) {
+            let messages: Vec<Bytes> = sizes
+                .iter()
+                .enumerate()
+                .map(|(number, &size)| Bytes::from(vec![u8::try_from(number).unwrap(); size]))
+                .collect();
+            let mut queue = VecDeque::new();
+            cut(MessageBatch { messages: messages.clone() }, &mut queue);
+            prop_assert_eq!(join(queue), messages);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+"""The server's own routes."""
+
+import streamlit as st
+
+st.write("nothing to see")

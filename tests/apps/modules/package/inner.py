@@ -1,0 +1,3 @@
+"""A module in it."""
+
+ANSWER = 42

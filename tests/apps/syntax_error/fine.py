@@ -1,0 +1,5 @@
+"""Compiles."""
+
+import streamlit as st
+
+st.write("fine")
