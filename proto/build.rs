@@ -16,8 +16,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("worker.descriptors"), worker.encode_to_vec())?;
 
     let all = protox::compile([RUNNER, WORKER], ["proto"])?;
-    tonic_prost_build::configure()
-        .bytes(".streamfleet")
-        .compile_fds(all)?;
+    tonic_prost_build::configure().bytes(".streamfleet").compile_fds(all)?;
     Ok(())
 }

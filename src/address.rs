@@ -20,11 +20,7 @@ const BACKLOG: i32 = 2048;
 pub(crate) async fn bind(settings: &ListenSettings) -> Result<TcpListener> {
     let first = u16::try_from(settings.port).context("server.port")?;
     let hosts = hosts(&settings.address).await?;
-    let last = if settings.port_chosen || first == 0 {
-        first
-    } else {
-        first.saturating_add(PORT_ATTEMPTS)
-    };
+    let last = if settings.port_chosen || first == 0 { first } else { first.saturating_add(PORT_ATTEMPTS) };
     for port in first..=last {
         match bind_first(&hosts, port) {
             Ok(listener) => return Ok(listener),
@@ -96,12 +92,7 @@ mod tests {
     use super::*;
 
     fn settings(port: u16, port_chosen: bool) -> ListenSettings {
-        ListenSettings {
-            port: port.into(),
-            port_chosen,
-            address: "127.0.0.1".to_owned(),
-            ..ListenSettings::default()
-        }
+        ListenSettings { port: port.into(), port_chosen, address: "127.0.0.1".to_owned(), ..ListenSettings::default() }
     }
 
     #[tokio::test]
@@ -117,10 +108,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_bound_is_named() {
         for address in ["unix:///tmp/x", "no.such.host.invalid"] {
-            let settings = ListenSettings {
-                address: address.to_owned(),
-                ..settings(0, true)
-            };
+            let settings = ListenSettings { address: address.to_owned(), ..settings(0, true) };
             let error = format!("{:#}", bind(&settings).await.unwrap_err());
             assert!(error.contains(address), "{error}");
         }

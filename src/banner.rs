@@ -31,19 +31,12 @@ pub(crate) fn urls(listen: &ListenSettings, app: &AppSettings, port: u16, is_hel
 
 /// The address to open in this machine's browser.
 pub(crate) fn local_url(listen: &ListenSettings, app: &AppSettings, port: u16) -> String {
-    named_urls(listen, app, port)
-        .into_iter()
-        .next()
-        .map_or_else(String::new, |(_, url)| url)
+    named_urls(listen, app, port).into_iter().next().map_or_else(String::new, |(_, url)| url)
 }
 
 /// Prints what stopped the command.
 pub(crate) fn error(message: &str) {
-    let label = if io::stderr().is_terminal() {
-        format!("{RED_BOLD}Error:\x1b[0m")
-    } else {
-        "Error:".to_owned()
-    };
+    let label = if io::stderr().is_terminal() { format!("{RED_BOLD}Error:\x1b[0m") } else { "Error:".to_owned() };
     eprintln!("{label} {message}");
 }
 
@@ -52,21 +45,13 @@ pub(crate) fn notice(message: &str) {
     eprintln!("  Note: {message}");
 }
 
-fn named_urls(
-    listen: &ListenSettings,
-    app: &AppSettings,
-    port: u16,
-) -> Vec<(&'static str, String)> {
+fn named_urls(listen: &ListenSettings, app: &AppSettings, port: u16) -> Vec<(&'static str, String)> {
     let shown_port = match listen.browser_port {
         0 => u32::from(port),
         chosen => chosen,
     };
     let url = |host: &str| {
-        let host = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
         let path = match app.base_url_path.as_str() {
             "" => String::new(),
             base => format!("/{base}"),
@@ -87,11 +72,7 @@ fn named_urls(
 }
 
 fn paint(style: &str, text: &str) -> String {
-    if io::stdout().is_terminal() {
-        format!("{style}{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    if io::stdout().is_terminal() { format!("{style}{text}\x1b[0m") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -99,10 +80,7 @@ mod tests {
     use super::*;
 
     fn urls(listen: &ListenSettings, base: &str) -> Vec<(&'static str, String)> {
-        let app = AppSettings {
-            base_url_path: base.to_owned(),
-            ..AppSettings::default()
-        };
+        let app = AppSettings { base_url_path: base.to_owned(), ..AppSettings::default() };
         named_urls(listen, &app, 8501)
     }
 
@@ -112,10 +90,7 @@ mod tests {
         assert_eq!(urls(&everywhere, "")[0], ("Local URL", "http://localhost:8501".to_owned()));
         assert_eq!(urls(&everywhere, "a/b")[0].1, "http://localhost:8501/a/b");
 
-        let one = ListenSettings {
-            address: "127.0.0.1".to_owned(),
-            ..ListenSettings::default()
-        };
+        let one = ListenSettings { address: "127.0.0.1".to_owned(), ..ListenSettings::default() };
         assert_eq!(urls(&one, ""), [("URL", "http://127.0.0.1:8501".to_owned())]);
 
         let proxied = ListenSettings {

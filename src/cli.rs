@@ -66,9 +66,7 @@ pub(crate) struct ServeArgs {
 
 impl Cli {
     /// Parses a command line, whose first entry is the program's name.
-    pub(crate) fn from_args(
-        args: impl IntoIterator<Item = OsString>,
-    ) -> Result<Self, clap::Error> {
+    pub(crate) fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let (own, streamlit_flags) = split_streamlit_flags(args);
         let mut cli = Self::try_parse_from(own)?;
         match &mut cli.command {
@@ -80,9 +78,7 @@ impl Cli {
 }
 
 /// Takes `--section.option value` and `--section.option=value` out, up to a lone `--`.
-fn split_streamlit_flags(
-    args: impl IntoIterator<Item = OsString>,
-) -> (Vec<OsString>, Vec<String>) {
+fn split_streamlit_flags(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
     let (mut own, mut streamlit) = (Vec::new(), Vec::new());
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {

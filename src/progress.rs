@@ -23,11 +23,7 @@ pub(crate) struct StderrProgress {
 impl StderrProgress {
     fn write(&self, text: &str, detail: bool) {
         let _guard = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let clear = if self.has_detail.swap(detail, Ordering::Relaxed) {
-            "\r\x1b[K"
-        } else {
-            ""
-        };
+        let clear = if self.has_detail.swap(detail, Ordering::Relaxed) { "\r\x1b[K" } else { "" };
         let end = if detail { "" } else { "\n" };
         // Nowhere to say that standard error is closed.
         let _ = write!(io::stderr(), "{clear}  {text}{end}");

@@ -77,10 +77,7 @@ fn find_script(given: &Path) -> Result<PathBuf> {
     let path = if given.is_dir() {
         let inside = given.join(DEFAULT_SCRIPT);
         if !inside.exists() {
-            bail!(
-                "{} is a folder without a {DEFAULT_SCRIPT}; name the script to run",
-                given.display()
-            );
+            bail!("{} is a folder without a {DEFAULT_SCRIPT}; name the script to run", given.display());
         }
         inside
     } else {
@@ -117,13 +114,7 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
     let Some(started) = stop.run_until_cancelled(starting).await else {
         return Ok(());
     };
-    let Started {
-        pool,
-        listener,
-        is_hello,
-        _interpreter,
-        _package,
-    } = started?;
+    let Started { pool, listener, is_hello, _interpreter, _package } = started?;
 
     let Ready { settings: app, listen, .. } = pool.app().clone();
     let (app, listen) = (app.unwrap_or_default(), listen.unwrap_or_default());
@@ -172,8 +163,8 @@ struct Started {
 
 async fn start(app: App, settings: Settings) -> Result<Started> {
     let interpreter = find_interpreter(&app, &settings).await?;
-    let package = WorkerPackage::write()
-        .context("cannot write the worker's files to the temporary folder (see $TMPDIR)")?;
+    let package =
+        WorkerPackage::write().context("cannot write the worker's files to the temporary folder (see $TMPDIR)")?;
     let is_hello = app.script.is_none();
     let options = PoolOptions {
         script: app.script,
@@ -184,10 +175,7 @@ async fn start(app: App, settings: Settings) -> Result<Started> {
         cookie_secret: new_secret(),
         packages: interpreter.packages_path.clone(),
     };
-    let spawner = PythonSpawner {
-        executable: interpreter.executable.clone(),
-        python_path: package.python_path(),
-    };
+    let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };
     let pool = Pool::start(options, Arc::new(spawner)).await;
     let pool = pool.map_err(|failure| anyhow!("{failure}"))?;
     for notice in &pool.app().notices {
@@ -208,13 +196,7 @@ async fn start(app: App, settings: Settings) -> Result<Started> {
             return Err(error);
         }
     };
-    Ok(Started {
-        pool,
-        listener,
-        is_hello,
-        _interpreter: interpreter,
-        _package: package,
-    })
+    Ok(Started { pool, listener, is_hello, _interpreter: interpreter, _package: package })
 }
 
 async fn find_interpreter(app: &App, settings: &Settings) -> Result<Interpreter> {

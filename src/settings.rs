@@ -38,15 +38,7 @@ pub(crate) struct Settings {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 7] = [
-    "port",
-    "host",
-    "workers",
-    "python",
-    "cache_dir",
-    "log_level",
-    "log_format",
-];
+const NAMES: [&str; 7] = ["port", "host", "workers", "python", "cache_dir", "log_level", "log_format"];
 
 impl Settings {
     /// Loads the settings for a command line, and checks them.
@@ -59,11 +51,7 @@ impl Settings {
         Self::from_sources(args, Path::new(DEFAULT_FILE), known.collect())
     }
 
-    fn from_sources(
-        args: &ServeArgs,
-        default_file: &Path,
-        environment: HashMap<String, String>,
-    ) -> Result<Self> {
+    fn from_sources(args: &ServeArgs, default_file: &Path, environment: HashMap<String, String>) -> Result<Self> {
         let (path, required) = match &args.config {
             Some(path) => (path.as_path(), true),
             None => (default_file, false),
@@ -75,11 +63,7 @@ impl Settings {
             check_names(path, &text)?;
             sources = sources.add_source(File::from_str(&text, FileFormat::Toml));
         }
-        sources = sources.add_source(
-            Environment::with_prefix(PREFIX)
-                .source(Some(environment))
-                .try_parsing(true),
-        );
+        sources = sources.add_source(Environment::with_prefix(PREFIX).source(Some(environment)).try_parsing(true));
         let path_text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let config = sources
             .set_override_option("port", args.port)?
@@ -103,15 +87,9 @@ impl Settings {
 }
 
 fn check_names(path: &Path, text: &str) -> Result<()> {
-    let table: toml::Table = text
-        .parse()
-        .with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
     if let Some(unknown) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
-        bail!(
-            "{}: unknown setting {unknown:?}; the settings are {}",
-            path.display(),
-            NAMES.join(", ")
-        );
+        bail!("{}: unknown setting {unknown:?}; the settings are {}", path.display(), NAMES.join(", "));
     }
     Ok(())
 }
@@ -124,10 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(DEFAULT_FILE);
         std::fs::write(&path, file).unwrap();
-        let environment = environment
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         Settings::from_sources(args, &path, environment)
     }
 
@@ -135,10 +110,7 @@ mod tests {
     fn flags_win_over_environment_over_file() {
         let file = "port = 1\nworkers = 1\nhost = \"a\"";
         let environment = [("STREAMFLEET_PORT", "2"), ("STREAMFLEET_WORKERS", "2")];
-        let args = ServeArgs {
-            port: Some(3),
-            ..ServeArgs::default()
-        };
+        let args = ServeArgs { port: Some(3), ..ServeArgs::default() };
         let settings = load(file, &environment, &args).unwrap();
         assert_eq!(settings.port, Some(3));
         assert_eq!(settings.workers, Some(2));
@@ -148,12 +120,9 @@ mod tests {
     #[test]
     fn wrong_settings_are_named() {
         let none = ServeArgs::default();
-        for (file, expected) in [
-            ("prot = 1", "prot"),
-            ("workers = 0", "workers = 0"),
-            ("port = \"x\"", "port"),
-            ("port = ", "TOML"),
-        ] {
+        for (file, expected) in
+            [("prot = 1", "prot"), ("workers = 0", "workers = 0"), ("port = \"x\"", "port"), ("port = ", "TOML")]
+        {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");
         }
@@ -161,10 +130,7 @@ mod tests {
 
     #[test]
     fn a_named_file_must_exist() {
-        let args = ServeArgs {
-            config: Some("/nowhere/x.toml".into()),
-            ..ServeArgs::default()
-        };
+        let args = ServeArgs { config: Some("/nowhere/x.toml".into()), ..ServeArgs::default() };
         let error = format!("{:#}", load("", &[], &args).unwrap_err());
         assert!(error.contains("/nowhere/x.toml"), "{error}");
     }

@@ -15,10 +15,7 @@ pub(crate) struct Shutdown {
 impl Shutdown {
     /// Takes the signals over from the system's default, which is to end at once.
     pub(crate) fn install() -> io::Result<Self> {
-        let signals = (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        );
+        let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let requested = CancellationToken::new();
         tokio::spawn(watch(signals, requested.clone()));
         Ok(Self { requested })

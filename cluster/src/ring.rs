@@ -36,22 +36,15 @@ impl Ring {
             .filter(|member| revision.is_none_or(|revision| member.revision == revision))
             .map(|member| (member.runner.clone(), member.load.sessions))
             .collect();
-        let nodes = sessions
-            .keys()
-            .map(|runner| Node::new(runner.clone()).quantity(POINTS_PER_RUNNER));
-        Self {
-            ring: StaticHashRing::new(DefaultHash, nodes),
-            sessions,
-        }
+        let nodes = sessions.keys().map(|runner| Node::new(runner.clone()).quantity(POINTS_PER_RUNNER));
+        Self { ring: StaticHashRing::new(DefaultHash, nodes), sessions }
     }
 
     /// The runner for a new session. `None` when there is no runner.
     pub fn place(&self, session: &SessionId) -> Option<&RunnerId> {
         let limit = self.limit();
         let mut candidates = self.ring.calc_candidates(session.as_bytes());
-        candidates
-            .find(|node| u64::from(self.load(&node.key)) < limit)
-            .map(|node| &node.key)
+        candidates.find(|node| u64::from(self.load(&node.key)) < limit).map(|node| &node.key)
     }
 
     /// Counts a session that has been placed, until the members announce new loads.
@@ -93,9 +86,7 @@ mod tests {
 
     fn ready(loads: &[u32]) -> Vec<Member> {
         let members = loads.iter().enumerate();
-        members
-            .map(|(number, &load)| member(number, RunnerPhase::Ready, "a", load))
-            .collect()
+        members.map(|(number, &load)| member(number, RunnerPhase::Ready, "a", load)).collect()
     }
 
     fn fill(ring: &mut Ring, count: usize) -> HashMap<RunnerId, u32> {
@@ -136,10 +127,7 @@ mod tests {
         let sessions: Vec<_> = (0..5000).map(|_| SessionId::random()).collect();
         let all = Ring::new(&ready(&[0; 20]), None);
         let fewer = Ring::new(&ready(&[0; 19]), None);
-        let moved = sessions
-            .iter()
-            .filter(|session| all.place(session) != fewer.place(session))
-            .count();
+        let moved = sessions.iter().filter(|session| all.place(session) != fewer.place(session)).count();
         // A twentieth is the least; the allowance is 5 % on top.
         assert!(moved * 10 <= sessions.len(), "{moved} of {}", sessions.len());
     }

@@ -48,17 +48,11 @@ pub enum GatewayError {
 
 impl GatewayError {
     pub(crate) fn bad_header(runner: &RunnerId, error: &HeaderError) -> Self {
-        Self::BadAnswer {
-            runner: runner.clone(),
-            reason: error.to_string(),
-        }
+        Self::BadAnswer { runner: runner.clone(), reason: error.to_string() }
     }
 
     pub(crate) fn runner(runner: &RunnerId, status: Status) -> Self {
-        Self::Runner {
-            runner: runner.clone(),
-            status: Box::new(status),
-        }
+        Self::Runner { runner: runner.clone(), status: Box::new(status) }
     }
 
     /// The one place where errors become HTTP statuses.

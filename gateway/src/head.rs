@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Response, Version, header, request::Parts, uri::Authority};
 use streamfleet_proto::{
     HeaderError,
     common::{RequestHead, ResponseHead},
@@ -50,7 +50,7 @@ pub(crate) fn request_head(parts: &Parts, ends: Ends, websocket: bool) -> Reques
     }
     if !headers.contains_key(header::HOST) {
         // HTTP/2 has it in the URI.
-        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let authority = parts.uri.authority().map(Authority::as_str);
         if let Some(host) = authority.and_then(|authority| authority.parse().ok()) {
             headers.insert(header::HOST, host);
         }

@@ -37,8 +37,7 @@ pub(crate) async fn handle(
             None => return Err(failed(Status::unavailable("an answer without a head"))),
         }
     };
-    response(head, Body::from_stream(body_of(answer)))
-        .map_err(|error| GatewayError::bad_header(&runner.id, &error))
+    response(head, Body::from_stream(body_of(answer))).map_err(|error| GatewayError::bad_header(&runner.id, &error))
 }
 
 /// The session whose upload a path names.
@@ -48,10 +47,7 @@ fn session_in(path: &str) -> Option<SessionId> {
 }
 
 /// The request as a stream of messages.
-fn requests(
-    head: RequestHead,
-    body: Body,
-) -> impl Stream<Item = HttpRequest> + Send + 'static {
+fn requests(head: RequestHead, body: Body) -> impl Stream<Item = HttpRequest> + Send + 'static {
     let message = |kind| HttpRequest { kind: Some(kind) };
     let head = stream::once(async move { message(http_request::Kind::Head(head)) });
     let parts = body.into_data_stream().flat_map(|part| match part {
@@ -67,10 +63,7 @@ fn requests(
 }
 
 fn pieces(mut part: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || {
-        part.has_remaining()
-            .then(|| part.split_to(part.len().min(MAX_CHUNK_BYTES)))
-    })
+    std::iter::from_fn(move || part.has_remaining().then(|| part.split_to(part.len().min(MAX_CHUNK_BYTES))))
 }
 
 /// The answer's body. An error in it breaks the browser's connection off, as it should.
@@ -93,10 +86,9 @@ mod tests {
     #[test]
     fn upload_paths_name_their_session() {
         let session = SessionId::random();
-        for path in [
-            format!("/_stcore/upload_file/{session}/file"),
-            format!("/some/base/_stcore/upload_file/{session}/file"),
-        ] {
+        for path in
+            [format!("/_stcore/upload_file/{session}/file"), format!("/some/base/_stcore/upload_file/{session}/file")]
+        {
             assert_eq!(session_in(&path), Some(session));
         }
         assert_eq!(session_in("/_stcore/upload_file/x/file"), None);

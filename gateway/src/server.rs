@@ -6,7 +6,7 @@ use axum::{
     Extension, Router,
     body::Body,
     extract::{Request, State},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use http::header;
 use hyper_util::{
@@ -39,9 +39,7 @@ pub struct GatewayOptions {
 
 impl Default for GatewayOptions {
     fn default() -> Self {
-        Self {
-            shutdown_limit: Duration::from_secs(2),
-        }
+        Self { shutdown_limit: Duration::from_secs(2) }
     }
 }
 
@@ -64,19 +62,12 @@ struct Shared {
 impl Gateway {
     /// A gateway to these runners.
     pub fn new(options: GatewayOptions, upstream: Upstream) -> Self {
-        Self {
-            options,
-            upstream: Arc::new(upstream),
-        }
+        Self { options, upstream: Arc::new(upstream) }
     }
 
     /// Serves connections until cancelled; then ends those that are left and returns.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
-        let shared = Shared {
-            upstream: self.upstream,
-            closing: shutdown.clone(),
-            websockets: TaskTracker::new(),
-        };
+        let shared = Shared { upstream: self.upstream, closing: shutdown.clone(), websockets: TaskTracker::new() };
         let connections = TaskTracker::new();
         let router = Router::new().fallback(handle).with_state(shared.clone());
         loop {
@@ -113,11 +104,7 @@ async fn serve(stream: TcpStream, router: Router, shutdown: CancellationToken) {
     };
     let service = TowerToHyperService::new(router.layer(Extension(ends)));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .max_buf_size(MAX_HEADER_BYTES);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(MAX_HEADER_BYTES);
     builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -136,28 +123,18 @@ async fn serve(stream: TcpStream, router: Router, shutdown: CancellationToken) {
 fn ends_of(stream: &TcpStream) -> io::Result<Ends> {
     // Clicks are small and their answers are awaited.
     stream.set_nodelay(true)?;
-    Ok(Ends {
-        peer: stream.peer_addr()?,
-        local: stream.local_addr()?,
-    })
+    Ok(Ends { peer: stream.peer_addr()?, local: stream.local_addr()? })
 }
 
-async fn handle(
-    State(shared): State<Shared>,
-    Extension(ends): Extension<Ends>,
-    request: Request<Body>,
-) -> Response {
+async fn handle(State(shared): State<Shared>, Extension(ends): Extension<Ends>, request: Request<Body>) -> Response {
     let answer = if is_websocket(&request) {
         let (parts, _) = request.into_parts();
-        let lifetime = websocket::Lifetime {
-            closing: shared.closing,
-            tracker: shared.websockets,
-        };
+        let lifetime = websocket::Lifetime { closing: shared.closing, tracker: shared.websockets };
         websocket::handle(&shared.upstream, ends, parts, lifetime).await
     } else {
         plain::handle(&shared.upstream, ends, request).await
     };
-    answer.unwrap_or_else(|error| error.into_response())
+    answer.unwrap_or_else(IntoResponse::into_response)
 }
 
 fn is_websocket(request: &Request<Body>) -> bool {

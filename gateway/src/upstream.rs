@@ -52,11 +52,7 @@ pub struct Upstream {
 impl Upstream {
     /// Finds runners in `registry` and connects to them with `connector`.
     pub fn new(registry: Arc<dyn Registry>, connector: Arc<dyn Connector>) -> Self {
-        Self {
-            registry,
-            connector,
-            runners: Mutex::default(),
-        }
+        Self { registry, connector, runners: Mutex::default() }
     }
 
     /// The runner for a WebSocket: the one that has the session to resume, else the one where a
@@ -80,20 +76,13 @@ impl Upstream {
     }
 
     /// Makes sure that a session can be found again where it turned out to be.
-    pub(crate) async fn bound(
-        &self,
-        session: SessionId,
-        runner: &RunnerId,
-    ) -> Result<(), GatewayError> {
+    pub(crate) async fn bound(&self, session: SessionId, runner: &RunnerId) -> Result<(), GatewayError> {
         self.registry.pin(session, runner).await?;
         Ok(())
     }
 
     /// The runner for a plain HTTP request: the owner of the session that its path names, or any.
-    pub(crate) async fn for_request(
-        &self,
-        session: Option<SessionId>,
-    ) -> Result<Runner, GatewayError> {
+    pub(crate) async fn for_request(&self, session: Option<SessionId>) -> Result<Runner, GatewayError> {
         let members = self.registry.members().await?;
         if let Some(session) = session
             && let Some(pin) = self.registry.pinned(session).await?
@@ -111,8 +100,7 @@ impl Upstream {
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let connect = || Runner {
             id: id.clone(),
-            client: RunnerClient::new(self.connector.connect(member))
-                .max_decoding_message_size(2 * MAX_CHUNK_BYTES),
+            client: RunnerClient::new(self.connector.connect(member)).max_decoding_message_size(2 * MAX_CHUNK_BYTES),
             settings: Arc::default(),
         };
         Some(runners.entry(id.clone()).or_insert_with(connect).clone())

@@ -25,10 +25,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 use streamfleet_proto::{
     MAX_CHUNK_BYTES, RunnerId, SessionId,
     common::{Accepted, AppSettings, Close, ResponseHead},
-    runner::{
-        BrowserFrame, SessionOpen, SessionRequest, SessionResponse, session_request,
-        session_response,
-    },
+    runner::{BrowserFrame, SessionOpen, SessionRequest, SessionResponse, session_request, session_response},
 };
 use tokio::{
     sync::mpsc,
@@ -97,10 +94,7 @@ pub(crate) async fn handle(
     };
 
     let limit = usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX);
-    let mut upgrade = upgrade
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(limit)
-        .max_frame_size(limit);
+    let mut upgrade = upgrade.read_buffer_size(READ_BUFFER).max_message_size(limit).max_frame_size(limit);
     if let Ok(protocol) = HeaderValue::from_str(&accepted.subprotocol)
         && !protocol.is_empty()
     {
@@ -136,11 +130,7 @@ struct Link {
 }
 
 impl Link {
-    async fn open(
-        upstream: Arc<Upstream>,
-        runner: Runner,
-        open: SessionOpen,
-    ) -> Result<(Self, Opening), GatewayError> {
+    async fn open(upstream: Arc<Upstream>, runner: Runner, open: SessionOpen) -> Result<(Self, Opening), GatewayError> {
         let Runner { id, mut client, .. } = runner;
         let (up, requests) = mpsc::channel(UP_QUEUE);
         let open = request(session_request::Kind::Open(open));
@@ -163,15 +153,9 @@ impl Link {
                 }
             }
         };
-        let (down, opening) = timeout(ACCEPT_LIMIT, handshake)
-            .await
-            .map_err(|_| GatewayError::Timeout(id.clone()))??;
-        let link = Self {
-            upstream,
-            runner: id,
-            up,
-            down,
-        };
+        let (down, opening) =
+            timeout(ACCEPT_LIMIT, handshake).await.map_err(|_| GatewayError::Timeout(id.clone()))??;
+        let link = Self { upstream, runner: id, up, down };
         Ok((link, opening))
     }
 
@@ -183,8 +167,7 @@ impl Link {
                 body.extend_from_slice(&part);
             }
         }
-        response(head, Body::from(body.freeze()))
-            .map_err(|error| GatewayError::bad_header(&self.runner, &error))
+        response(head, Body::from(body.freeze())).map_err(|error| GatewayError::bad_header(&self.runner, &error))
     }
 
     /// Carries messages until either side ends.
@@ -204,11 +187,7 @@ impl Link {
             ping,
             last_heard: &last_heard,
         };
-        let up = Up {
-            requests: self.up,
-            source,
-            last_heard: &last_heard,
-        };
+        let up = Up { requests: self.up, source, last_heard: &last_heard };
         // Whichever direction ends takes the other along. The browser's half tells the runner
         // before it ends; the runner's half says farewell to the browser here.
         let farewell = tokio::select! {
@@ -282,12 +261,7 @@ impl Up<'_> {
         loop {
             let piece = payload.split_to(payload.len().min(MAX_CHUNK_BYTES));
             let more = !payload.is_empty();
-            let frame = BrowserFrame {
-                seq,
-                payload: piece,
-                text,
-                more,
-            };
+            let frame = BrowserFrame { seq, payload: piece, text, more };
             self.requests.send(request(session_request::Kind::Frame(frame))).await?;
             if !more {
                 return Ok(());
@@ -381,9 +355,8 @@ impl Down<'_> {
                 let code = u16::try_from(close.code).unwrap_or(GOING_AWAY);
                 return Ok(Some(close_frame(code, &close.reason)));
             }
-            session_response::Kind::Accepted(_)
-            | session_response::Kind::Head(_)
-            | session_response::Kind::Body(_) => {}
+            session_response::Kind::Accepted(_) | session_response::Kind::Head(_) | session_response::Kind::Body(_) => {
+            }
         }
         Ok(None)
     }
@@ -418,10 +391,7 @@ struct LastHeard {
 
 impl LastHeard {
     fn now() -> Self {
-        Self {
-            start: Instant::now(),
-            millis: AtomicU64::new(0),
-        }
+        Self { start: Instant::now(), millis: AtomicU64::new(0) }
     }
 
     fn touch(&self) {
@@ -445,10 +415,7 @@ enum Unsent {
 }
 
 fn close_frame(code: u16, reason: &str) -> CloseFrame {
-    CloseFrame {
-        code,
-        reason: reason.into(),
-    }
+    CloseFrame { code, reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -36,8 +36,7 @@ pub fn headers_from_wire(headers: Vec<Header>) -> Result<HeaderMap, HeaderError>
     for header in headers {
         let name = HeaderName::from_bytes(&header.name)
             .map_err(|_| HeaderError::Name(String::from_utf8_lossy(&header.name).into_owned()))?;
-        let value = HeaderValue::from_maybe_shared(header.value)
-            .map_err(|_| HeaderError::Value(name.clone()))?;
+        let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| HeaderError::Value(name.clone()))?;
         map.append(name, value);
     }
     Ok(map)
@@ -45,10 +44,7 @@ pub fn headers_from_wire(headers: Vec<Header>) -> Result<HeaderMap, HeaderError>
 
 /// A status code that may go to a browser.
 pub fn status_from_wire(status: u32) -> Result<StatusCode, HeaderError> {
-    u16::try_from(status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .ok_or(HeaderError::Status(status))
+    u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).ok_or(HeaderError::Status(status))
 }
 
 #[cfg(test)]
@@ -76,10 +72,7 @@ mod tests {
     #[test]
     fn what_http_forbids_is_refused() {
         let header = |name: &'static str, value: &'static str| {
-            headers_from_wire(vec![Header {
-                name: name.into(),
-                value: value.into(),
-            }])
+            headers_from_wire(vec![Header { name: name.into(), value: value.into() }])
         };
         assert!(matches!(header("a b", "x"), Err(HeaderError::Name(_))));
         assert!(matches!(header("a", "x\r\ny"), Err(HeaderError::Value(_))));

@@ -44,11 +44,7 @@ impl FromStr for SessionId {
         // spellings of one session would be two keys.
         let id = Uuid::parse_str(text).map_err(|_| IdError::new("session id", text))?;
         let session = Self(id);
-        if session.to_string() == text {
-            Ok(session)
-        } else {
-            Err(IdError::new("session id", text))
-        }
+        if session.to_string() == text { Ok(session) } else { Err(IdError::new("session id", text)) }
     }
 }
 
@@ -85,14 +81,8 @@ impl FromStr for RunnerId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let valid = (1..=63).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(IdError::new("runner id", text))
-        }
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if valid { Ok(Self(text.to_owned())) } else { Err(IdError::new("runner id", text)) }
     }
 }
 

@@ -1,14 +1,8 @@
 //! Generated code, as the build script left it.
-#![allow(
-    missing_docs,
-    clippy::pedantic,
-    unreachable_pub,
-    unused_qualifications
-)]
+#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
 
 /// The worker protocol's `FileDescriptorSet`, from which workers build their message classes.
-pub const WORKER_DESCRIPTORS: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/worker.descriptors"));
+pub const WORKER_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/worker.descriptors"));
 
 // The generated code refers to its neighbours by the path of their protobuf packages.
 mod streamfleet {

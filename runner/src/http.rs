@@ -49,46 +49,31 @@ impl<'a> Affinity<'a> {
         };
         let mut segments = path.split('/');
         match (segments.next(), segments.next(), segments.next()) {
-            (Some("_stcore"), Some("upload_file"), Some(session)) => {
-                session.parse().map_or(Self::Any, Self::Session)
-            }
-            (Some("_stcore"), Some("bidi-components"), _) | (Some("component"), Some(_), _) => {
-                Self::Components
-            }
+            (Some("_stcore"), Some("upload_file"), Some(session)) => session.parse().map_or(Self::Any, Self::Session),
+            (Some("_stcore"), Some("bidi-components"), _) | (Some("component"), Some(_), _) => Self::Components,
             (Some("_stcore"), Some("agent"), _) => Self::Agent,
-            (Some("media"), Some(file), None) => {
-                Self::Media(file.rsplit_once('.').map_or(file, |(id, _)| id))
-            }
+            (Some("media"), Some(file), None) => Self::Media(file.rsplit_once('.').map_or(file, |(id, _)| id)),
             _ => Self::Any,
         }
     }
 }
 
 /// Answers a request whose head has been read from `body` already.
-pub(crate) async fn answer(
-    pool: Pool,
-    head: RequestHead,
-    body: Streaming<HttpRequest>,
-) -> Result<Responses, Status> {
-    let base_url_path = pool
-        .app()
-        .settings
-        .as_ref()
-        .map_or("", |settings| settings.base_url_path.as_str());
+pub(crate) async fn answer(pool: Pool, head: RequestHead, body: Streaming<HttpRequest>) -> Result<Responses, Status> {
+    let base_url_path = pool.app().settings.as_ref().map_or("", |settings| settings.base_url_path.as_str());
     let affinity = Affinity::of(&head.raw_path, base_url_path);
     let asks_only = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let unready = || Status::unavailable("no worker is ready");
     let placed = match affinity {
         Affinity::Session(session) => pool.for_session(Some(session)).await,
         Affinity::Agent => pool.first().await,
-        Affinity::Any => pool.any().await,
         Affinity::Media(file) => match pool.for_media(file) {
             Some(placed) => Some(placed),
             None if asks_only => return ask_around(&pool, head).await,
             None => pool.any().await,
         },
         Affinity::Components if asks_only => return ask_around(&pool, head).await,
-        Affinity::Components => pool.any().await,
+        Affinity::Components | Affinity::Any => pool.any().await,
     };
     let placed = placed.ok_or_else(unready)?;
     let mut exchange = Exchange::open(placed, head, false).await?;
@@ -137,19 +122,9 @@ struct Exchange {
 
 impl Exchange {
     async fn open(placed: Placed, head: RequestHead, end_of_body: bool) -> Result<Self, Status> {
-        let open = Open {
-            head: Some(head),
-            websocket: false,
-            session_id: String::new(),
-            end_of_body,
-        };
+        let open = Open { head: Some(head), websocket: false, session_id: String::new(), end_of_body };
         match open_stream(&placed.worker.listen_path, open).await {
-            Ok((sender, receiver)) => Ok(Self {
-                placed,
-                sender: Some(sender),
-                receiver,
-                forwarding: None,
-            }),
+            Ok((sender, receiver)) => Ok(Self { placed, sender: Some(sender), receiver, forwarding: None }),
             Err(error) => Err(worker_gone(&placed, &error)),
         }
     }
@@ -159,10 +134,9 @@ impl Exchange {
         match self.next().await {
             Some(Ok(http_response::Kind::Head(head))) => Ok(head),
             Some(Err(status)) => Err(status),
-            Some(Ok(http_response::Kind::Body(_))) | None => Err(worker_gone(
-                &self.placed,
-                &io::Error::other("an answer without a head"),
-            )),
+            Some(Ok(http_response::Kind::Body(_))) | None => {
+                Err(worker_gone(&self.placed, &io::Error::other("an answer without a head")))
+            }
         }
     }
 
@@ -224,9 +198,7 @@ impl Exchange {
 async fn forward(mut body: Streaming<HttpRequest>, mut sender: StreamSender) {
     loop {
         let part = match body.message().await {
-            Ok(Some(HttpRequest {
-                kind: Some(http_request::Kind::Body(part)),
-            })) if !part.is_empty() => part,
+            Ok(Some(HttpRequest { kind: Some(http_request::Kind::Body(part)) })) if !part.is_empty() => part,
             Ok(Some(_)) => continue,
             Ok(None) => break,
             Err(_) => return,

@@ -55,13 +55,8 @@ struct Inner {
 
 impl Pool {
     /// Starts the workers, and returns when one of them serves.
-    pub async fn start(
-        options: PoolOptions,
-        spawner: Arc<dyn Spawner>,
-    ) -> Result<Self, Arc<WorkerFailure>> {
-        let slots: Vec<_> = (0..options.workers.max(1))
-            .map(|index| Arc::new(Slot::new(index)))
-            .collect();
+    pub async fn start(options: PoolOptions, spawner: Arc<dyn Spawner>) -> Result<Self, Arc<WorkerFailure>> {
+        let slots: Vec<_> = (0..options.workers.max(1)).map(|index| Arc::new(Slot::new(index))).collect();
         let shared = Arc::new(Shared {
             options,
             spawner,
@@ -92,16 +87,8 @@ impl Pool {
         match outcome {
             Ok(app) => {
                 let _stop = cancel_on_drop.disarm();
-                let inner = Inner {
-                    slots,
-                    shared,
-                    app,
-                    stop,
-                    tasks,
-                };
-                Ok(Self {
-                    inner: Arc::new(inner),
-                })
+                let inner = Inner { slots, shared, app, stop, tasks };
+                Ok(Self { inner: Arc::new(inner) })
             }
             Err(failure) => {
                 drop(cancel_on_drop);
@@ -211,10 +198,7 @@ pub(crate) struct Placed {
 impl Placed {
     fn on(slot: &Arc<Slot>) -> Option<Self> {
         let worker = slot.ready()?;
-        Some(Self {
-            worker,
-            _lease: slot.lease(),
-        })
+        Some(Self { worker, _lease: slot.lease() })
     }
 }
 

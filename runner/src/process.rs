@@ -62,9 +62,7 @@ impl Spawner for PythonSpawner {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the process ended at once"))?;
+        let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
         Ok(Box::new(PythonProcess { child, pid }))
     }
 }

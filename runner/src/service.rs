@@ -58,10 +58,7 @@ impl Runner for RunnerService {
         Ok(Response::new(responses))
     }
 
-    async fn http(
-        &self,
-        request: Request<Streaming<HttpRequest>>,
-    ) -> Result<Response<Self::HttpStream>, Status> {
+    async fn http(&self, request: Request<Streaming<HttpRequest>>) -> Result<Response<Self::HttpStream>, Status> {
         let mut body = request.into_inner();
         let first = first(&mut body).await?;
         let Some(http_request::Kind::Head(head)) = first.kind else {
@@ -71,10 +68,7 @@ impl Runner for RunnerService {
         Ok(Response::new(responses))
     }
 
-    async fn status(
-        &self,
-        _request: Request<StatusRequest>,
-    ) -> Result<Response<StatusResponse>, Status> {
+    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let app = self.pool.app();
         Ok(Response::new(StatusResponse {
             runner_id: self.id.to_string(),

@@ -7,10 +7,7 @@ use futures_util::{Stream, stream};
 use streamfleet_proto::{
     MAX_CHUNK_BYTES, SessionId,
     common::MessageBatch,
-    runner::{
-        MessageChunk, SessionOpen, SessionRequest, SessionResponse, session_request,
-        session_response,
-    },
+    runner::{MessageChunk, SessionOpen, SessionRequest, SessionResponse, session_request, session_response},
     worker::{Frame, Open, stream_event, stream_request},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,33 +34,19 @@ pub(crate) async fn open(
         // The browser may ask for anything; what is no session id is nobody's.
         text => text.parse().ok(),
     };
-    let placed = (pool.for_session(resume).await)
-        .ok_or_else(|| Status::unavailable("no worker is ready"))?;
-    let stream_open = Open {
-        head: open.head,
-        websocket: true,
-        session_id: fresh.to_string(),
-        end_of_body: true,
-    };
-    let (sender, receiver) = open_stream(&placed.worker.listen_path, stream_open)
-        .await
-        .map_err(|error| worker_gone(&placed, &error))?;
+    let placed = (pool.for_session(resume).await).ok_or_else(|| Status::unavailable("no worker is ready"))?;
+    let stream_open = Open { head: open.head, websocket: true, session_id: fresh.to_string(), end_of_body: true };
+    let (sender, receiver) =
+        open_stream(&placed.worker.listen_path, stream_open).await.map_err(|error| worker_gone(&placed, &error))?;
 
     let done = CancellationToken::new();
     tokio::spawn(done.clone().run_until_cancelled_owned(forward(requests, sender)));
-    let down = Down {
-        pool,
-        placed,
-        receiver,
-        queue: VecDeque::new(),
-        _done: done.drop_guard(),
-    };
+    let down = Down { pool, placed, receiver, queue: VecDeque::new(), _done: done.drop_guard() };
     Ok(Box::pin(stream::unfold(Some(down), Down::step)))
 }
 
 fn parse(id: &str) -> Result<SessionId, Status> {
-    id.parse()
-        .map_err(|error| Status::invalid_argument(format!("{error}")))
+    id.parse().map_err(|error| Status::invalid_argument(format!("{error}")))
 }
 
 fn worker_gone(placed: &Placed, error: &io::Error) -> Status {
@@ -87,10 +70,7 @@ async fn forward(mut requests: Streaming<SessionRequest>, mut sender: StreamSend
                 } else {
                     frame.payload
                 };
-                stream_request::Kind::Frame(Frame {
-                    payload,
-                    text: frame.text,
-                })
+                stream_request::Kind::Frame(Frame { payload, text: frame.text })
             }
             Some(session_request::Kind::Close(close)) => stream_request::Kind::Close(close),
             Some(session_request::Kind::Open(_)) | None => continue,

@@ -14,10 +14,7 @@ use std::{
 
 use streamfleet_proto::{
     SessionId, WORKER_DESCRIPTORS,
-    worker::{
-        ControlEvent, ControlRequest, Init, Listening, Load, Ready, Stop, control_event,
-        control_request,
-    },
+    worker::{ControlEvent, ControlRequest, Init, Listening, Load, Ready, Stop, control_event, control_request},
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -145,12 +142,7 @@ impl Slot {
             if started.elapsed() >= BACKOFF_RESET {
                 pause = BACKOFF_MIN;
             }
-            warn!(
-                worker = self.index,
-                lost_sessions = lost,
-                restart_in_ms = pause.as_millis(),
-                "{failure}"
-            );
+            warn!(worker = self.index, lost_sessions = lost, restart_in_ms = pause.as_millis(), "{failure}");
             self.enter(&shared, Phase::BackingOff(Arc::new(failure)));
             tokio::select! {
                 () = sleep(pause) => {}
@@ -167,30 +159,13 @@ impl Slot {
     }
 
     /// Runs one process from its start to its end. `Ok` when it was stopped on purpose.
-    async fn run_once(
-        &self,
-        shared: &Shared,
-        generation: u64,
-        stop: &CancellationToken,
-    ) -> Result<(), WorkerFailure> {
+    async fn run_once(&self, shared: &Shared, generation: u64, stop: &CancellationToken) -> Result<(), WorkerFailure> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WorkerFailure::Spawn)?;
-        let mut process = shared
-            .spawner
-            .spawn(OwnedFd::from(theirs))
-            .await
-            .map_err(WorkerFailure::Spawn)?;
+        let mut process = shared.spawner.spawn(OwnedFd::from(theirs)).await.map_err(WorkerFailure::Spawn)?;
         debug!(worker = self.index, pid = process.pid(), "worker started");
 
-        let listen_path = shared
-            .options
-            .socket_folder
-            .join(format!("w{}-{generation}.sock", self.index));
-        let mut life = Life {
-            slot: self,
-            shared,
-            listen_path,
-            refusal: None,
-        };
+        let listen_path = shared.options.socket_folder.join(format!("w{}-{generation}.sock", self.index));
+        let mut life = Life { slot: self, shared, listen_path, refusal: None };
         let outcome = life.run(&mut *process, ours, stop).await;
         // Its sockets and its own subprocesses go with it, however it ended.
         process.kill();
@@ -283,21 +258,14 @@ impl Life<'_> {
         match event.kind {
             Some(control_event::Kind::Ready(ready)) => {
                 info!(worker = index, pid, "worker is ready");
-                let worker = ReadyWorker {
-                    index,
-                    pid,
-                    listen_path: self.listen_path.clone(),
-                    ready,
-                };
+                let worker = ReadyWorker { index, pid, listen_path: self.listen_path.clone(), ready };
                 self.slot.enter(self.shared, Phase::Ready(Arc::new(worker)));
             }
             Some(control_event::Kind::Fatal(fatal)) => self.refusal = Some(fatal.message),
-            Some(control_event::Kind::SessionEnded(ended)) => {
-                match ended.session_id.parse::<SessionId>() {
-                    Ok(session) => directory.end(session, index),
-                    Err(error) => error!(worker = index, "{error}"),
-                }
-            }
+            Some(control_event::Kind::SessionEnded(ended)) => match ended.session_id.parse::<SessionId>() {
+                Ok(session) => directory.end(session, index),
+                Err(error) => error!(worker = index, "{error}"),
+            },
             Some(control_event::Kind::MediaStored(stored)) => {
                 directory.add_media(stored.file_id, index);
             }

@@ -24,9 +24,7 @@ pub(crate) type FrameReader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
 /// A reader of frames from this half of a connection.
 pub(crate) fn frame_reader(half: OwnedReadHalf) -> FrameReader {
-    LengthDelimitedCodec::builder()
-        .max_frame_length(MAX_FRAME_BYTES)
-        .new_read(half)
+    LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME_BYTES).new_read(half)
 }
 
 /// The message with its length in front.
@@ -40,19 +38,14 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
 }
 
 /// Writes raw bytes as one frame.
-pub(crate) async fn write_raw_frame(
-    writer: &mut (impl AsyncWrite + Unpin),
-    payload: &[u8],
-) -> io::Result<()> {
+pub(crate) async fn write_raw_frame(writer: &mut (impl AsyncWrite + Unpin), payload: &[u8]) -> io::Result<()> {
     let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
     writer.write_all(&length.to_be_bytes()).await?;
     writer.write_all(payload).await
 }
 
 /// Reads the next message. `None` at the end of the connection.
-pub(crate) async fn read_message<M: Message + Default>(
-    reader: &mut FrameReader,
-) -> Option<io::Result<M>> {
+pub(crate) async fn read_message<M: Message + Default>(reader: &mut FrameReader) -> Option<io::Result<M>> {
     let frame = reader.next().await?;
     Some(frame.and_then(|frame| M::decode(frame.freeze()).map_err(io::Error::other)))
 }
@@ -81,10 +74,7 @@ impl StreamReceiver {
 }
 
 /// Opens a stream to the worker that listens at `path`.
-pub(crate) async fn open_stream(
-    path: &Path,
-    open: Open,
-) -> io::Result<(StreamSender, StreamReceiver)> {
+pub(crate) async fn open_stream(path: &Path, open: Open) -> io::Result<(StreamSender, StreamReceiver)> {
     let connection = UnixStream::connect(path).await?;
     let (reader, writer) = connection.into_split();
     let mut sender = StreamSender(writer);

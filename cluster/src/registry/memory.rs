@@ -53,14 +53,8 @@ impl State {
 
     fn new_pin(&mut self, session: SessionId, runner: &RunnerId) -> Pin {
         self.last_epoch += 1;
-        let pin = Pin {
-            runner: runner.clone(),
-            epoch: self.last_epoch,
-        };
-        let timed = TimedPin {
-            pin: pin.clone(),
-            last_use: Instant::now(),
-        };
+        let pin = Pin { runner: runner.clone(), epoch: self.last_epoch };
+        let timed = TimedPin { pin: pin.clone(), last_use: Instant::now() };
         self.pins.insert(session, timed);
         pin
     }
@@ -69,16 +63,8 @@ impl State {
 impl MemoryRegistry {
     /// An empty registry, that forgets a pin which nobody has used for `pin_ttl`.
     pub fn new(pin_ttl: Duration) -> Self {
-        let state = State {
-            members: BTreeMap::new(),
-            pins: HashMap::new(),
-            last_epoch: 0,
-            last_sweep: Instant::now(),
-        };
-        Self {
-            pin_ttl,
-            state: Mutex::new(state),
-        }
+        let state = State { members: BTreeMap::new(), pins: HashMap::new(), last_epoch: 0, last_sweep: Instant::now() };
+        Self { pin_ttl, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,12 +102,7 @@ impl Registry for MemoryRegistry {
         Ok(self.state().get(&session).cloned())
     }
 
-    async fn move_pin(
-        &self,
-        session: SessionId,
-        current: &Pin,
-        runner: &RunnerId,
-    ) -> Result<Pin, RegistryError> {
+    async fn move_pin(&self, session: SessionId, current: &Pin, runner: &RunnerId) -> Result<Pin, RegistryError> {
         let mut state = self.state();
         match state.get(&session) {
             Some(pin) if pin != current => Ok(pin.clone()),

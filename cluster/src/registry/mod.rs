@@ -46,12 +46,7 @@ pub trait Registry: Send + Sync + 'static {
     async fn pinned(&self, session: SessionId) -> Result<Option<Pin>, RegistryError>;
 
     /// Gives a session to another runner, if `current` still holds. Returns the pin that holds.
-    async fn move_pin(
-        &self,
-        session: SessionId,
-        current: &Pin,
-        runner: &RunnerId,
-    ) -> Result<Pin, RegistryError>;
+    async fn move_pin(&self, session: SessionId, current: &Pin, runner: &RunnerId) -> Result<Pin, RegistryError>;
 
     /// Forgets a session that has ended, if `current` still holds.
     async fn unpin(&self, session: SessionId, current: &Pin) -> Result<(), RegistryError>;

@@ -7,6 +7,7 @@ an app that reads its input finds it empty, as under a service manager.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -36,7 +37,7 @@ def main() -> NoReturn:
         sys.path.append(init.packages_path)
     try:
         status = _serve(wire, control, init)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the app's own code is among what may fail
         _report_fatal(wire, control, error)
         status = 1
     _end(status)
@@ -46,11 +47,13 @@ def _serve(wire: Wire, control: socket.socket, init: Message) -> int:
     # Imported here, so that a Streamlit that is missing or too old is reported, not printed.
     from streamfleet_worker import server
 
+    loop: asyncio.AbstractEventLoop
     try:
-        from uvloop import new_event_loop
+        import uvloop
     except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    loop = new_event_loop()
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop.run_until_complete(server.serve(wire, control, init))
 
@@ -77,20 +80,16 @@ def _report_fatal(wire: Wire, control: socket.socket, error: Exception) -> None:
 
         traceback.print_exc()
     event = wire.control_event(fatal=wire.fatal(message=describe(error)))
-    try:
+    with contextlib.suppress(OSError):  # The runner may be gone; so are we, then.
         control.setblocking(True)
         control.sendall(frame(event))
-    except OSError:
-        pass  # The runner is gone; so are we.
 
 
 def _end(status: int) -> NoReturn:
     """Leave without waiting for scripts that still run, but with all output written."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     os._exit(status)
 
 

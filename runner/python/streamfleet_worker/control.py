@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -65,10 +66,8 @@ class Control(asyncio.Protocol):
         if threading.get_ident() == self._loop_thread:
             self._write(data)
             return
-        try:
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the worker is ending.
             self._loop.call_soon_threadsafe(self._write, data)
-        except RuntimeError:
-            pass  # The loop is closed: the worker is ending.
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

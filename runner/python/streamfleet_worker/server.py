@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import platform
@@ -83,10 +84,9 @@ def _hello_script() -> str:
 def _allow_many_connections() -> None:
     """Raise the limit of open files to the hard limit: each session is one connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
+    # Some systems cap it lower than they say; the soft limit then stays.
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        pass  # Some systems cap it lower than they say; the soft limit then stays.
 
 
 def _set_public_port(port: int) -> None:

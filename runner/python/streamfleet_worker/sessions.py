@@ -66,12 +66,11 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
             session_id_override: str | None = None,
         ) -> str:
             stream = current_stream.get()
-            if stream is not None and session_id_override is None:
-                # An id that can't be resumed must not keep the new session from the id that
-                # the gateway has placed it by.
-                if not self._may_resume(existing_session_id, user_info):
-                    existing_session_id = None
-                    session_id_override = stream.session_id
+            # An id that can't be resumed must not keep the new session from the id that the
+            # gateway has placed it by.
+            if stream is not None and not self._may_resume(existing_session_id, user_info):
+                existing_session_id = None
+                session_id_override = session_id_override or stream.session_id
             session_id = super().connect_session(
                 client=client,
                 script_data=script_data,
@@ -174,9 +173,7 @@ class FleetSessionStorage(SessionStorage):
         self.delete(session_id)
         while len(self._stored) >= _MAX_STORED:
             self._expire(next(iter(self._stored)))
-        timer = asyncio.get_running_loop().call_later(
-            self._ttl_seconds, self._expire, session_id
-        )
+        timer = asyncio.get_running_loop().call_later(self._ttl_seconds, self._expire, session_id)
         self._stored[session_id] = (session_info, timer)
 
     def delete(self, session_id: str) -> None:

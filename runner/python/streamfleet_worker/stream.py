@@ -131,7 +131,7 @@ class StreamConnection(asyncio.Protocol):
         stream.enter_task()
         try:
             await self._app(scope, stream.receive, stream.send)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the app is anybody's code
             traceback.print_exc()
             stream.on_app_error()
         stream.on_app_done()

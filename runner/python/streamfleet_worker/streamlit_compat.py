@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import collections
 import inspect
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import streamlit
@@ -24,7 +24,6 @@ from streamfleet_worker.errors import AppCannotRunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from streamlit.runtime import Runtime
     from streamlit.web.server.starlette.starlette_app import App
@@ -221,7 +220,7 @@ class FleetAppSession(AppSession):
             args, kwargs = events.popleft()
             try:
                 self._handle_scriptrunner_event_on_event_loop(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - handed to the loop
                 # One event's failure must not take the ones behind it along.
                 self._event_loop.call_exception_handler(
                     {"message": "a script event could not be handled", "exception": error}
@@ -324,8 +323,10 @@ class _NewSessionMessages:
         if self._run_argument == "run_descriptor":
             app_session._set_run_identity(message, run)
         else:
-            new.script_run_id = app_session._generate_scriptrun_id()
-            new.fragment_ids_this_run.extend(run or ())
+            # By name, since the newest versions have neither.
+            draw_id = vars(app_session)["_generate_scriptrun_id"]
+            setattr(new, "script_run_id", draw_id())  # noqa: B010
+            getattr(new, "fragment_ids_this_run").extend(run or ())  # noqa: B009
         new.name = session._script_data.name
         new.main_script_path = session._pages_manager.main_script_path
         new.main_script_hash = session._pages_manager.main_script_hash
@@ -358,8 +359,9 @@ class _NewSessionMessages:
         def comparable(message: ForwardMsg) -> bytes:
             copy = ForwardMsg()
             copy.CopyFrom(message)
+            clear: Any = copy.new_session.ClearField
             if "script_run_id" in copy.new_session.DESCRIPTOR.fields_by_name:
-                copy.new_session.ClearField("script_run_id")  # drawn anew by each of the two
+                clear("script_run_id")  # drawn anew by each of the two
             return copy.SerializeToString(deterministic=True)
 
         return comparable(one) == comparable(other)
@@ -370,6 +372,4 @@ _new_session_messages = _NewSessionMessages()
 
 def add_script_folder(script_path: str) -> None:
     """Let the script import its neighbours, as `streamlit run` does."""
-    sys.path.insert(0, os.path.dirname(script_path))
-
-
+    sys.path.insert(0, str(Path(script_path).parent))

@@ -132,7 +132,10 @@ async fn create_empty(python: &Path, version: &str, folder: &Path) -> Result<(),
         });
     }
     if said.iter().any(|line| line.contains("No space left on device")) {
-        return Err(InterpreterError::DiskFull { what: "a Python environment".to_owned(), path: folder.to_owned() });
+        return Err(InterpreterError::DiskFull {
+            what: "a Python environment".to_owned(),
+            path: folder.parent().unwrap_or(folder).to_owned(),
+        });
     }
     Err(failed(said[said.len().saturating_sub(10)..].join("\n")))
 }

@@ -225,7 +225,11 @@ impl Shelf {
                 drop(alone);
             }
         }
-        Err(failure.output.replace('\n', " "))
+        Err(if failure.index_unreachable {
+            "the package index could not be reached".to_owned()
+        } else {
+            failure.output.replace('\n', " ")
+        })
     }
 
     async fn install_together(

@@ -58,8 +58,8 @@ pub(super) enum Surroundings<'a> {
 pub(super) enum ProbeError {
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("ended with {status}{}", said(.last_line))]
-    Failed { status: String, last_line: String },
+    #[error("ended with {status}{}", said(.complaint))]
+    Failed { status: String, complaint: String },
     #[error("gave an answer that Streamfleet does not understand{}", said(.0))]
     Answer(String),
 }
@@ -83,7 +83,7 @@ pub(super) async fn run(executable: &Path, surroundings: Surroundings<'_>) -> Re
     }
     let finished = process::run(command, LIMIT, |_| {}).await?;
     if !finished.status.success() {
-        return Err(ProbeError::Failed { status: finished.status.to_string(), last_line: last_line(&finished.stderr) });
+        return Err(ProbeError::Failed { status: finished.status.to_string(), complaint: complaint(&finished.stderr) });
     }
     // A site customization may print lines of its own before ours.
     let answer = last_line(&finished.stdout);
@@ -93,6 +93,14 @@ pub(super) async fn run(executable: &Path, surroundings: Surroundings<'_>) -> Re
 /// Takes away the variables that would make packages outside of an environment look as if they were in it.
 pub(super) fn forget_other_packages(command: &mut Command) -> &mut Command {
     command.env_remove("PYTHONPATH").env_remove("PYTHONHOME")
+}
+
+/// The line that says what is wrong: Python ends with it, other programs begin with it.
+fn complaint(lines: &[String]) -> String {
+    match lines.first() {
+        Some(first) if !first.starts_with("Traceback") => first.clone(),
+        _ => last_line(lines),
+    }
 }
 
 fn last_line(lines: &[String]) -> String {
@@ -121,8 +129,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_python_is_quoted() {
-        let error = probe("echo 'pyenv: not installed' >&2; exit 127").await.unwrap_err();
+        let error = probe("echo 'pyenv: not installed' >&2; echo 'See its manual' >&2; exit 127").await.unwrap_err();
         assert_eq!(error.to_string(), "ended with exit status: 127, saying: pyenv: not installed");
+        let error =
+            probe("echo 'Traceback (most recent call last):' >&2; echo 'KeyError: 1' >&2; exit 1").await.unwrap_err();
+        assert!(error.to_string().ends_with("saying: KeyError: 1"), "{error}");
         let error = probe("echo hello").await.unwrap_err();
         assert!(error.to_string().ends_with("saying: hello"), "{error}");
     }

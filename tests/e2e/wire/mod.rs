@@ -11,6 +11,7 @@ mod apps;
 mod coverage;
 mod diff;
 mod play;
+mod reload;
 mod scenario;
 
 use std::path::{Path, PathBuf};
@@ -38,13 +39,17 @@ async fn compare_servers(folder: &Path) -> Result<Differences> {
     let scenario = Scenario::load(folder)?;
     let app = folder.join(&scenario.script);
     let plain = Launch::plain_streamlit(&app);
-    let candidate = if std::env::var_os("STREAMFLEET_WIRE_SELF").is_some_and(|value| value == "1") {
-        Launch::plain_streamlit(&app)
-    } else {
-        Launch::streamfleet(Path::new(env!("CARGO_BIN_EXE_streamfleet")), &app).args(["--workers", "2"])
-    };
-    let (plain, candidate) = tokio::join!(observe(plain, &scenario), observe(candidate, &scenario));
+    let (plain, candidate) = tokio::join!(observe(plain, &scenario), observe(candidate(&app), &scenario));
     Ok(Differences::between(&scenario, &plain.context("plain Streamlit")?, &candidate.context("Streamfleet")?))
+}
+
+/// The server under test.
+fn candidate(app: &Path) -> Launch {
+    if std::env::var_os("STREAMFLEET_WIRE_SELF").is_some_and(|value| value == "1") {
+        Launch::plain_streamlit(app)
+    } else {
+        Launch::streamfleet(Path::new(env!("CARGO_BIN_EXE_streamfleet")), app).option("--workers", "2")
+    }
 }
 
 /// Starts a server and plays the steps on it.

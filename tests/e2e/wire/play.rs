@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use streamfleet_testkit::browser::{Browser, Event, LocalFile};
-use streamfleet_testkit::client::{Client, ConnectOptions, RawFrame, decode};
+use streamfleet_testkit::client::{Client, ClientError, ConnectOptions, RawFrame, decode};
 use streamfleet_testkit::http::{self as plain_http, Response};
 use streamfleet_testkit::tree::Snapshot;
 use streamfleet_testkit::wire::{
@@ -185,12 +185,11 @@ impl Player {
             Frame::Binary(content) => RawFrame::binary(content.clone()),
             Frame::Zeros(length) => RawFrame::binary(vec![0; *length]),
         };
-        let end = browser.client.send_frame(raw).await;
-        let end = match end {
+        let end = match browser.client.send_frame(raw).await {
             Ok(()) => browser.settle().await.map(|finish| format!("{finish:?}")),
             Err(error) => Err(error),
         };
-        let head = vec![end.map_or_else(|error| error.to_string(), |finish| finish)];
+        let head = vec![end.unwrap_or_else(|error| closing(&error))];
         self.answers.push(Answer { request: "frame".to_owned(), head, body: Vec::new() });
         self.browser.reconnect().await?;
         Ok(())
@@ -267,6 +266,14 @@ impl Player {
         let head = std::iter::once(response.status.to_string()).chain(COMPARED_HEADERS.iter().filter_map(header));
         let answer = Answer { request: mask::text(request), head: head.collect(), body: mask::bytes(&response.body) };
         self.answers.push(answer);
+    }
+}
+
+/// How a connection ended. A server that fails may say so (1011) or just drop the connection (a browser's 1006).
+fn closing(error: &ClientError) -> String {
+    match error {
+        ClientError::Closed { code: None | Some(1011), .. } => "failed".to_owned(),
+        other => other.to_string(),
     }
 }
 

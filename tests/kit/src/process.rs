@@ -4,6 +4,7 @@
 //! is in the test: when the test goes away, in whatever manner, the guard kills the group. Dropping a [`Server`] does the
 //! same at once, and shows what the server printed if the test is failing.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -62,6 +63,8 @@ pub fn free_port() -> u16 {
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: OsString,
+    command: Vec<OsString>,
+    options: BTreeMap<&'static str, String>,
     args: Vec<OsString>,
     port: u16,
     base_path: String,
@@ -72,46 +75,53 @@ pub struct Launch {
 impl Launch {
     /// `python -m streamlit run APP`, in the app's folder.
     pub fn plain_streamlit(app: &Path) -> Self {
-        let port = free_port();
-        let mut launch = Self::program(python(), folder_of(app), port);
-        launch = launch.args(["-m", "streamlit", "run"]).arg(app).args(["--server.port", &port.to_string()]);
-        launch.streamlit_flags()
+        let mut launch = Self::program(python(), folder_of(app), free_port());
+        launch.command = ["-m", "streamlit", "run"].map(Into::into).to_vec();
+        launch.command.push(app.into());
+        let port = launch.port;
+        launch.option("--server.port", port.to_string()).quiet_options()
     }
 
     /// `streamfleet run APP` with the program at `binary`, in the app's folder.
     pub fn streamfleet(binary: &Path, app: &Path) -> Self {
-        let port = free_port();
-        let mut launch = Self::program(binary, folder_of(app), port);
-        launch = launch.arg("run").arg(app).args(["--port", &port.to_string(), "--python"]).arg(python());
-        launch.streamlit_flags()
+        let mut launch = Self::program(binary, folder_of(app), free_port());
+        launch.command = vec!["run".into(), app.into(), "--python".into(), python().into()];
+        let port = launch.port;
+        launch.option("--port", port.to_string()).quiet_options()
     }
 
     /// Any program, in a given folder; whoever calls this tells it to use `port`.
     pub fn program(program: impl Into<OsString>, folder: &Path, port: u16) -> Self {
-        let (program, folder) = (program.into(), folder.to_path_buf());
-        Self { program, args: Vec::new(), port, base_path: String::new(), folder, env: Vec::new() }
+        let (program, folder, base_path) = (program.into(), folder.to_path_buf(), String::new());
+        let (command, options, args, env) = (Vec::new(), BTreeMap::new(), Vec::new(), Vec::new());
+        Self { program, command, options, args, port, base_path, folder, env }
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PYTHONHASHSEED", "0")
     }
 
-    /// Flags that make either server quiet and repeatable.
-    fn streamlit_flags(self) -> Self {
-        self.args(["--server.headless", "true", "--server.address", "127.0.0.1"]).args([
-            "--browser.gatherUsageStats",
-            "false",
-            "--server.fileWatcherType",
-            "none",
-        ])
+    /// Options that make either server quiet and repeatable.
+    fn quiet_options(self) -> Self {
+        self.option("--server.headless", "true")
+            .option("--server.address", "127.0.0.1")
+            .option("--browser.gatherUsageStats", "false")
+            .option("--server.fileWatcherType", "none")
     }
 
-    /// Adds one argument.
+    /// Sets an option that takes a value; a later call replaces an earlier one.
+    #[must_use]
+    pub fn option(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.options.insert(name, value.into());
+        self
+    }
+
+    /// Adds one argument behind the options.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// Adds arguments.
+    /// Adds arguments behind the options.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
@@ -141,7 +151,8 @@ impl Launch {
     pub fn spawn(&self) -> Result<Server> {
         let log = tempfile::tempfile().context("making a file for the server's output")?;
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", GUARD, "guard"]).arg(&self.program).args(&self.args);
+        command.args(["-c", GUARD, "guard"]).arg(&self.program).args(&self.command);
+        command.args(self.options.iter().flat_map(|(name, value)| [*name, value.as_str()])).args(&self.args);
         command.current_dir(&self.folder).envs(self.env.iter().cloned());
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log.try_clone()?).process_group(0);
         let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
