@@ -1,4 +1,10 @@
 //! End-to-end tests: real servers, real Streamlit, and a client that speaks its protocol. One binary, to link once.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // In a test, a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // In a test, a panic is the report.
+#![allow(unreachable_pub)] // Nothing outside sees any of it.
 
+mod faults;
+mod input;
+mod server;
+mod sessions;
+mod startup;
 mod wire;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import inspect
+import operator
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,8 @@ def _seams() -> list[tuple[str, bool]]:
         ("config", config, "_main_script_path"),
     ]
     found = [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
+    option = config._config_options_template["server.port"]
+    found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
     if all(ok for _, ok in found):
         found.append(
             (
@@ -75,6 +78,9 @@ def _seams() -> list[tuple[str, bool]]:
             )
         )
     return found
+
+
+_VALUE_FUNCTION: Final = operator.attrgetter("_get_val_func")
 
 
 # --- Configuration ------------------------------------------------------------------------
@@ -301,11 +307,9 @@ class _NewSessionMessages:
         options = config.get_config_options()
         if options is not self._options:
             self._options, self._option_list = options, list(options.values())
-        # Lists are copied: they can be changed in place.
-        return [
-            list(value) if isinstance(value := option.value, list) else value
-            for option in self._option_list
-        ]
+        # Setting an option replaces the function that gives its value. Comparing those takes
+        # microseconds; asking each of some 250 options for its value is what is to be avoided.
+        return list(map(_VALUE_FUNCTION, self._option_list))
 
     def _fill(
         self,
@@ -346,12 +350,14 @@ class _NewSessionMessages:
     def _strip(message: ForwardMsg) -> ForwardMsg:
         template = ForwardMsg()
         source, kept = message.new_session, template.new_session
-        for name in ("config", "custom_theme"):
-            getattr(kept, name).CopyFrom(getattr(source, name))
-        first = source.initialize
-        kept.initialize.user_info.CopyFrom(first.user_info)
-        kept.initialize.environment_info.CopyFrom(first.environment_info)
-        kept.initialize.is_hello = first.is_hello
+        for holder, target, names in (
+            (source, kept, ("config", "custom_theme")),
+            (source.initialize, kept.initialize, ("user_info", "environment_info")),
+        ):
+            for name in names:
+                if holder.HasField(name):  # type: ignore[arg-type]
+                    getattr(target, name).CopyFrom(getattr(holder, name))
+        kept.initialize.is_hello = source.initialize.is_hello
         return template
 
     @staticmethod

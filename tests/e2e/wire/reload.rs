@@ -23,7 +23,8 @@ async fn streamfleet_notices_changed_source() {
 
 /// Changes the script with "rerun on save" off, then a module of it with "rerun on save" on.
 async fn notices_changed_source(launch: fn(&Path) -> Launch) {
-    let folder = tempfile::tempdir().unwrap();
+    // Modules in hidden folders, as temporary ones are by default, are not watched.
+    let folder = tempfile::Builder::new().prefix("reload-").tempdir().unwrap();
     let (script, module) = (folder.path().join("app.py"), folder.path().join("words.py"));
     std::fs::write(&script, SCRIPT).unwrap();
     std::fs::write(&module, MODULE).unwrap();

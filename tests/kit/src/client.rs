@@ -32,7 +32,7 @@ pub type RawFrame = Message;
 /// The cookie that carries Streamlit's XSRF token.
 pub const XSRF_COOKIE: &str = "_streamlit_xsrf";
 /// How long to wait for a message, unless [`ConnectOptions::limit`] says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// What ends a wait without the awaited message.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::Endpoint;
 
 /// How long a request may take before it counts as hung.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// A complete answer.
 #[derive(Debug, Clone)]

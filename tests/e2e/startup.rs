@@ -1,0 +1,138 @@
+//! Command lines, scripts, settings and Pythons that won't do: each is named, with the next step.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use streamfleet_testkit::browser::Browser;
+use streamfleet_testkit::process::{Launch, free_port, python};
+
+use crate::server::{app, binary, launch, shown_number};
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    Command::new(binary())
+        .args(args)
+        .current_dir(folder)
+        .env("VIRTUAL_ENV", "")
+        .env("STREAMFLEET_CACHE_DIR", folder.join("cache"))
+        .output()
+        .unwrap()
+}
+
+/// Runs the program, which must fail, and returns what it says.
+fn complaint(args: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), args);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{args:?} went well: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+fn assert_names(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+}
+
+#[test]
+fn scripts_that_are_not_there_are_named() {
+    assert_names(&complaint(&["run", "nowhere.py"]), &["nowhere.py", "does not exist"]);
+    assert_names(&complaint(&["run"]), &["streamlit_app.py"]);
+    assert_names(&complaint(&["run", "."]), &["folder", "streamlit_app.py"]);
+    assert_names(&complaint(&["run", "/etc/hostname"]), &["/etc/hostname", ".py"]);
+}
+
+#[test]
+fn unknown_flags_and_settings_are_named() {
+    let script = app("clicks");
+    let script = script.to_str().unwrap();
+    assert_names(&complaint(&["run", script, "--wrokers", "2"]), &["--wrokers"]);
+    assert_names(&complaint(&["run", script, "--workers", "0"]), &["workers", "0"]);
+    assert_names(&complaint(&["run", script, "--port", "99999"]), &["99999"]);
+    assert_names(&complaint(&["rnu", script]), &["rnu"]);
+    let python = python();
+    let python = python.to_str().unwrap();
+    let with = |flags: &[&str]| complaint(&[&["run", script, "--python", python], flags].concat());
+    assert_names(&with(&["--server.prot", "1"]), &["--server.prot"]);
+    assert_names(&with(&["--server.port", "many"]), &["server.port", "many"]);
+    assert_names(&with(&["--server.address", "no.such.host.invalid"]), &["no.such.host.invalid"]);
+    // Streamlit takes no secrets from the command line, where anybody can see them.
+    assert_names(&with(&["--server.cookieSecret", "x"]), &["server.cookieSecret"]);
+}
+
+#[test]
+fn wrong_settings_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("streamfleet.toml"), "prot = 1\n").unwrap();
+    let output = run(folder.path(), &["run", app("clicks").to_str().unwrap()]);
+    assert!(!output.status.success());
+    assert_names(&String::from_utf8_lossy(&output.stderr), &["streamfleet.toml", "prot"]);
+}
+
+#[test]
+fn a_python_that_wont_do_is_named() {
+    let script = app("clicks");
+    let script = script.to_str().unwrap();
+    assert_names(&complaint(&["run", script, "--python", "/nowhere/python"]), &["/nowhere/python"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let fake = folder.path().join("python");
+    std::fs::write(&fake, "#!/bin/sh\necho 'not a python' >&2\nexit 3\n").unwrap();
+    std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let fake = fake.to_str().unwrap();
+    assert_names(&complaint(&["run", script, "--python", fake]), &[fake]);
+}
+
+#[test]
+fn a_module_that_cannot_be_imported_is_shown() {
+    let script = app("import_error");
+    let python = python();
+    let text = complaint(&["run", script.to_str().unwrap(), "--python", python.to_str().unwrap()]);
+    assert_names(&text, &["no_such_module_anywhere"]);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_when_it_was_chosen() {
+    let taken = free_port();
+    let _holder = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let mut server = launch("clicks", 1).option("--port", taken.to_string()).spawn().unwrap();
+    server.quiet();
+    let status = server.wait(crate::server::LIMIT).await.unwrap();
+    assert!(!status.success());
+    assert_names(&server.output(), &[&taken.to_string(), "not available"]);
+}
+
+#[tokio::test]
+async fn streamlits_own_ways_to_set_the_port_are_heeded() {
+    let port = free_port();
+    let plain = Launch::program(binary(), Path::new("/"), port)
+        .arg("run")
+        .arg(app("clicks"))
+        .arg("--python")
+        .arg(python())
+        .args(["--workers", "1", "--server.headless", "true", "--server.address", "127.0.0.1"]);
+    let flag = plain.clone().args(["--server.port", &port.to_string()]);
+    let variable = plain.clone().env("STREAMLIT_SERVER_PORT", port.to_string());
+    let own_variable = plain.env("STREAMFLEET_PORT", port.to_string());
+    for launch in [flag, variable, own_variable] {
+        let mut server = launch.start().await.unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        server.wait_for_output(&url, crate::server::LIMIT).await.unwrap();
+        let browser = Browser::open(server.endpoint()).await.unwrap();
+        assert_eq!(shown_number(&browser, "count"), 0);
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn hello_is_the_demo() {
+    let port = free_port();
+    let server = Launch::program(binary(), Path::new("/"), port)
+        .args(["hello", "--port", &port.to_string(), "--host", "127.0.0.1", "--python"])
+        .arg(python())
+        .start()
+        .await
+        .unwrap();
+    let browser = Browser::open(server.endpoint()).await.unwrap();
+    assert!(browser.page.tree.contains("Welcome to Streamlit"));
+}
