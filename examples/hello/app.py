@@ -51,13 +51,10 @@ def clock() -> None:
 def counter() -> None:
     st.subheader("A counter")
     st.session_state.setdefault("count", 0)
-
-    def add(amount: int) -> None:
-        st.session_state.count += amount
-
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Add one", on_click=add, args=(1,), type="primary", icon=":material/add:")
-        st.button("Take one", on_click=add, args=(-1,), icon=":material/remove:")
+        more = st.button("Add one", type="primary", icon=":material/add:")
+        fewer = st.button("Take one", icon=":material/remove:")
+        st.session_state.count += more - fewer
         st.markdown(f"The count is **{st.session_state.count}**")
 
 

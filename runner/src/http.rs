@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use streamfleet_proto::{
     SessionId,
-    common::{RequestHead, ResponseHead},
+    common::{Header, RequestHead, ResponseHead},
     runner::{HttpRequest, HttpResponse, http_request, http_response},
     worker::{Open, stream_event, stream_request},
 };
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<HttpResponse, Status>> + Send>>;
 
 const NOT_FOUND: u32 = 404;
+/// How many workers are asked the same at most; there may be many.
+const MAX_ATTEMPTS: usize = 64;
 
 /// Which worker can answer a request, by its path.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,52 +64,71 @@ impl<'a> Affinity<'a> {
 pub(crate) async fn answer(pool: Pool, head: RequestHead, body: Streaming<HttpRequest>) -> Result<Responses, Status> {
     let base_url_path = pool.app().settings.as_ref().map_or("", |settings| settings.base_url_path.as_str());
     let affinity = Affinity::of(&head.raw_path, base_url_path);
-    let asks_only = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS");
-    let unready = || Status::unavailable("no worker is ready");
-    let placed = match affinity {
+    let first = match affinity {
         Affinity::Session(session) => pool.for_session(Some(session)).await,
         Affinity::Agent => pool.first().await,
-        Affinity::Media(file) => match pool.for_media(file) {
-            Some(placed) => Some(placed),
-            None if asks_only => return ask_around(&pool, head).await,
-            None => pool.any().await,
-        },
-        Affinity::Components if asks_only => return ask_around(&pool, head).await,
+        Affinity::Media(file) => pool.for_media(file),
         Affinity::Components | Affinity::Any => pool.any().await,
     };
-    let placed = placed.ok_or_else(unready)?;
+    if asks_only(&head) {
+        let may_be_elsewhere = matches!(affinity, Affinity::Media(_) | Affinity::Components);
+        return ask_around(&pool, &head, first, may_be_elsewhere).await;
+    }
+    let placed = match first {
+        Some(placed) => placed,
+        None => pool.any().await.ok_or_else(none_ready)?,
+    };
     let mut exchange = Exchange::open(placed, head, false).await?;
     exchange.forward(body);
     Ok(exchange.responses(None))
 }
 
-/// Asks one worker after the other, until one has what is wanted.
-async fn ask_around(pool: &Pool, head: RequestHead) -> Result<Responses, Status> {
-    let mut workers = pool.all();
-    if workers.is_empty() {
-        workers.extend(pool.any().await);
-    }
-    let mut last = Err(Status::unavailable("no worker is ready"));
-    for placed in workers {
-        let mut exchange = match Exchange::open(placed, head.clone(), true).await {
-            Ok(exchange) => exchange,
-            Err(status) => {
-                last = Err(status);
-                continue;
-            }
-        };
-        match exchange.head().await {
-            Ok(head) => {
-                let found = head.status != NOT_FOUND;
-                last = Ok(exchange.responses(Some(head)));
-                if found {
+/// Whether a request changes nothing and brings nothing, so that it can be asked again elsewhere.
+fn asks_only(head: &RequestHead) -> bool {
+    let has_body = |header: &Header| {
+        header.name.eq_ignore_ascii_case(b"content-length") && *header.value != *b"0"
+            || header.name.eq_ignore_ascii_case(b"transfer-encoding")
+    };
+    matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS") && !head.headers.iter().any(has_body)
+}
+
+/// Asks one worker after the other until one answers; where the thing `may_be_elsewhere`, until one has it.
+async fn ask_around(
+    pool: &Pool,
+    head: &RequestHead,
+    first: Option<Placed>,
+    may_be_elsewhere: bool,
+) -> Result<Responses, Status> {
+    let mut asked = Vec::new();
+    let mut outcome = Err(none_ready());
+    let mut next = first;
+    while asked.len() < MAX_ATTEMPTS {
+        let Some(placed) = next.take().or_else(|| pool.other_than(&asked)) else { break };
+        asked.push(placed.worker.pid);
+        match Exchange::ask(placed, head).await {
+            Ok((exchange, answer)) => {
+                let found = answer.status != NOT_FOUND;
+                outcome = Ok(exchange.responses(Some(answer)));
+                if found || !may_be_elsewhere {
                     break;
                 }
             }
-            Err(status) => last = Err(status),
+            // That somebody doesn't have it is a better answer than that somebody has died.
+            Err(status) if outcome.is_err() => outcome = Err(status),
+            Err(_) => {}
         }
     }
-    last
+    if outcome.is_err() {
+        // All have failed, as when the only one has just died: its successor gets a try.
+        let placed = pool.any().await.ok_or_else(none_ready)?;
+        let (exchange, answer) = Exchange::ask(placed, head).await?;
+        outcome = Ok(exchange.responses(Some(answer)));
+    }
+    outcome
+}
+
+fn none_ready() -> Status {
+    Status::unavailable("no worker is ready")
 }
 
 /// One request that a worker has been given.
@@ -127,6 +148,13 @@ impl Exchange {
             Ok((sender, receiver)) => Ok(Self { placed, sender: Some(sender), receiver, forwarding: None }),
             Err(error) => Err(worker_gone(&placed, &error)),
         }
+    }
+
+    /// Asks what has no body, and waits for the answer's head.
+    async fn ask(placed: Placed, head: &RequestHead) -> Result<(Self, ResponseHead), Status> {
+        let mut exchange = Self::open(placed, head.clone(), true).await?;
+        let answer = exchange.head().await?;
+        Ok((exchange, answer))
     }
 
     /// Waits for the answer's head.

@@ -6,6 +6,8 @@
 
 mod directory;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod http;
 pub mod interpreter;
 mod package;

@@ -150,9 +150,16 @@ impl Pool {
         self.placed(holder)
     }
 
-    /// All workers that are ready now.
-    pub(crate) fn all(&self) -> Vec<Placed> {
-        self.inner.slots.iter().filter_map(Placed::on).collect()
+    /// A worker that is ready now and whose process is none of these.
+    pub(crate) fn other_than(&self, pids: &[u32]) -> Option<Placed> {
+        let mut ready = self.inner.slots.iter().filter_map(Placed::on);
+        ready.find(|placed| !pids.contains(&placed.worker.pid))
+    }
+
+    /// How many workers are ready now.
+    #[cfg(test)]
+    fn ready_count(&self) -> usize {
+        self.inner.slots.iter().filter(|slot| slot.ready().is_some()).count()
     }
 
     /// Records that a worker has this session.
@@ -219,5 +226,143 @@ fn status(slot: &Slot) -> WorkerStatus {
         disconnected_sessions: load.disconnected_sessions,
         running_scripts: load.running_scripts,
         resident_bytes: load.resident_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use streamfleet_proto::worker::control_request;
+
+    use super::*;
+    use crate::fake::{Behaviour, FakeSpawner};
+
+    fn options(workers: u32, folder: &Path) -> PoolOptions {
+        PoolOptions {
+            script: Some("/app.py".into()),
+            script_args: Vec::new(),
+            streamlit_flags: Vec::new(),
+            workers,
+            socket_folder: folder.to_owned(),
+            cookie_secret: "secret".to_owned(),
+            packages: None,
+        }
+    }
+
+    async fn start(workers: u32, spawner: &Arc<FakeSpawner>) -> Result<Pool, Arc<WorkerFailure>> {
+        let folder = tempfile::tempdir().unwrap();
+        let spawner = Arc::clone(spawner);
+        Pool::start(options(workers, folder.path()), spawner).await
+    }
+
+    async fn until_ready(pool: &Pool, workers: usize) {
+        let mut changes = pool.inner.shared.changes.subscribe();
+        while pool.ready_count() != workers {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    // With the clock paused, time passes as soon as nothing else can happen: pauses cost nothing.
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_ends_the_start_with_the_worker_s_words() {
+        let spawner = FakeSpawner::new([Behaviour::Refuse("no such option")]);
+        let failure = start(2, &spawner).await.err().unwrap();
+        assert_eq!(failure.to_string(), "no such option");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_fails_is_reported() {
+        let spawner = FakeSpawner::new([Behaviour::FailToStart]);
+        let failure = start(1, &spawner).await.err().unwrap();
+        assert!(matches!(*failure, WorkerFailure::Spawn(_)));
+
+        let spawner = FakeSpawner::new([Behaviour::Die]);
+        let failure = start(1, &spawner).await.err().unwrap();
+        assert!(matches!(*failure, WorkerFailure::Exited(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_worker_is_replaced_and_its_sessions_are_forgotten() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        let session = SessionId::random();
+        pool.bind(session, 0);
+        spawner.end(0);
+        until_ready(&pool, 0).await;
+        until_ready(&pool, 1).await;
+        assert_eq!(spawner.started(), 2);
+        assert_eq!(pool.inner.shared.directory.owner(session), None);
+        assert_eq!(pool.status()[0].restarts, 1);
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_between_restarts_grow() {
+        let spawner = FakeSpawner::new([Behaviour::Serve, Behaviour::Die]);
+        let pool = start(1, &spawner).await.unwrap();
+        spawner.end(0);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // 0.1, 0.2, 0.4, … 6.4 s, then every 10 s.
+        let started = spawner.started();
+        assert!((11..=13).contains(&started), "{started} starts in a minute");
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn workers_are_told_the_port_whenever_they_start() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        pool.set_public_port(8501);
+        let ports = || {
+            let heard = spawner.heard.lock().unwrap();
+            let ports = heard.iter().filter_map(|kind| match kind {
+                control_request::Kind::Listening(listening) => Some(listening.port),
+                _ => None,
+            });
+            ports.collect::<Vec<_>>()
+        };
+        while ports() != [8501] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        spawner.end(0);
+        while ports() != [8501, 8501] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_go_home_and_newcomers_to_the_least_loaded() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(3, &spawner).await.unwrap();
+        until_ready(&pool, 3).await;
+        let mut placed = Vec::new();
+        for _ in 0..6 {
+            placed.push(pool.for_session(None).await.unwrap());
+        }
+        let mut indices: Vec<_> = placed.iter().map(|placed| placed.worker.index).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, [0, 0, 1, 1, 2, 2]);
+
+        let session = SessionId::random();
+        pool.bind(session, 2);
+        let home = pool.for_session(Some(session)).await.unwrap();
+        assert_eq!(home.worker.index, 2);
+
+        // Who leaves makes room.
+        placed.retain(|placed| placed.worker.index != 1);
+        assert_eq!(pool.any().await.unwrap().worker.index, 1);
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_does_not_wait_for_ever() {
+        let spawner = FakeSpawner::new([Behaviour::ServeStubbornly]);
+        let pool = start(2, &spawner).await.unwrap();
+        pool.stop().await;
+        assert_eq!(pool.ready_count(), 0);
+        assert!(pool.any().await.is_none());
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use streamfleet_testkit::browser::{Browser, Page};
 use streamfleet_testkit::client::{Client, ClientError};
+use streamfleet_testkit::http as plain_http;
 use streamfleet_testkit::process::Server;
 use streamfleet_testkit::wire::ClientState;
 
@@ -193,4 +195,31 @@ async fn a_worker_killed_while_nobody_is_there_is_replaced() {
     wait_for_workers(&server, 1).await;
     let mut browser = Browser::open(server.endpoint()).await.unwrap();
     assert_eq!(click(&mut browser).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_load_survives_the_death_of_the_worker_that_answers_it() {
+    let server = start("clicks", 2).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let visitors: Vec<_> = (0..10)
+        .map(|_| {
+            let (endpoint, done) = (server.endpoint().clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !done.load(Ordering::SeqCst) {
+                    let answer = plain_http::get(&endpoint, "/_stcore/host-config", HeaderMap::new()).await.unwrap();
+                    assert_eq!(answer.status, 200);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let victim = workers(&server)[0];
+        kill_process(victim, Signal::KILL).unwrap();
+        until("the victim to be replaced", || !workers(&server).contains(&victim)).await;
+        wait_for_workers(&server, 2).await;
+    }
+    done.store(true, Ordering::SeqCst);
+    for visitor in visitors {
+        visitor.await.unwrap();
+    }
 }

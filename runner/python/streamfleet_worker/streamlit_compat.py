@@ -132,7 +132,7 @@ def override_options(options: dict[str, Any]) -> None:
     apply()
     # The signal keeps only a weak reference.
     _kept_alive.append(apply)
-    config.on_config_parsed(apply)
+    config.on_config_parsed(apply, force_connect=True)
 
 
 # Streamlit's mark of a value that it has set by itself.
