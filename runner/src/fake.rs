@@ -106,12 +106,13 @@ async fn live(control: UnixStream, behaviour: Behaviour, heard: Arc<Mutex<Vec<co
     while let Some(Ok(ControlRequest { kind: Some(kind) })) = read_message(&mut reader).await {
         heard.lock().unwrap().push(kind.clone());
         let answer = match (kind, &behaviour) {
-            (control_request::Kind::Stop(_), Behaviour::Serve) => return,
+            (control_request::Kind::Stop(_), Behaviour::Serve) | (control_request::Kind::Init(_), Behaviour::Die) => {
+                return;
+            }
             (control_request::Kind::Init(_), Behaviour::Refuse(message)) => {
                 let fatal = Fatal { message: (*message).to_owned() };
                 control_event::Kind::Fatal(fatal)
             }
-            (control_request::Kind::Init(_), Behaviour::Die) => return,
             (control_request::Kind::Init(_), _) => control_event::Kind::Ready(Ready::default()),
             _ => continue,
         };

@@ -303,7 +303,7 @@ mod tests {
         let spawner = FakeSpawner::new([Behaviour::Serve, Behaviour::Die]);
         let pool = start(1, &spawner).await.unwrap();
         spawner.end(0);
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         // 0.1, 0.2, 0.4, … 6.4 s, then every 10 s.
         let started = spawner.started();
         assert!((11..=13).contains(&started), "{started} starts in a minute");

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How long a worker may take to come to serve: its imports include the app's own.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 /// How long a worker may take to end when asked; its scripts are not waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// First and longest pause before a worker is started again, and how long it must have served

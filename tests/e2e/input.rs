@@ -201,7 +201,7 @@ async fn paths_do_not_lead_out() {
 #[tokio::test]
 async fn malformed_requests_are_answered_or_dropped() {
     let (server, neighbour) = server_with_neighbour().await;
-    let many_lines: String = (0..10_000).map(|number| format!("X-Line-{number}: {number}\r\n")).collect();
+    let many_lines = "X-Line: x\r\n".repeat(10_000);
     let one_long_line = "x".repeat(1_000_000);
     for (request, allowed) in [
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{many_lines}\r\n"), &["431"][..]),

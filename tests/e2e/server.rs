@@ -8,7 +8,7 @@ use streamfleet_testkit::browser::Browser;
 use streamfleet_testkit::process::{Launch, Server};
 
 /// What a test waits for at most, on a machine that is busy with other tests.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// The program under test.
 pub fn binary() -> &'static Path {

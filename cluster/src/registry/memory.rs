@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_pin_wins() {
-        let registry = MemoryRegistry::new(Duration::from_secs(60));
+        let registry = MemoryRegistry::new(Duration::from_mins(1));
         let session = SessionId::random();
         let won = registry.pin(session, &runner("a")).await.unwrap();
         let lost = registry.pin(session, &runner("b")).await.unwrap();
@@ -139,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn epochs_only_grow() {
-        let registry = MemoryRegistry::new(Duration::from_secs(60));
+        let registry = MemoryRegistry::new(Duration::from_mins(1));
         let session = SessionId::random();
         let first = registry.pin(session, &runner("a")).await.unwrap();
         let second = registry.move_pin(session, &first, &runner("b")).await.unwrap();

@@ -12,14 +12,13 @@ def info(session_id, shut_down):
 
 def test_a_session_is_kept_for_its_time_and_then_shut_down():
     async def scenario():
-        shut_down, ended = [], []
-        storage = FleetSessionStorage(0.01, ended.append)
+        shut_down, ended = [], asyncio.Queue()
+        storage = FleetSessionStorage(0.01, ended.put_nowait)
         storage.save(info("a", shut_down))
         assert storage.get("a").session.id == "a"
-        while not ended:
-            await asyncio.sleep(0.001)
+        assert await ended.get() == "a"
         assert storage.get("a") is None
-        assert (shut_down, ended) == (["a"], ["a"])
+        assert shut_down == ["a"]
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
 

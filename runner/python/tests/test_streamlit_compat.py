@@ -4,15 +4,14 @@ import asyncio
 
 import pytest
 import streamlit
+from streamfleet_worker import streamlit_compat
+from streamfleet_worker.errors import AppCannotRunError
 from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.script_data import ScriptData
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
-
-from streamfleet_worker import streamlit_compat
-from streamfleet_worker.errors import AppCannotRunError
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_other_versions_are_named_with_the_range(monkeypatch, version):
 
 def test_a_changed_inside_is_named(monkeypatch):
     monkeypatch.delattr(AppSession, "_populate_app_pages")
-    with pytest.raises(AppCannotRunError, match="AppSession._populate_app_pages"):
+    with pytest.raises(AppCannotRunError, match=r"AppSession\._populate_app_pages"):
         streamlit_compat.check_streamlit()
 
 
@@ -165,7 +164,7 @@ def test_events_of_a_script_are_handled_in_order_even_past_a_failure(script, mon
         await asyncio.to_thread(
             lambda: [host.session._on_scriptrunner_event(None, event) for event in events]
         )
-        while len(handled) < 100:
+        while len(handled) < 100:  # noqa: ASYNC110 - Streamlit's handler sets no event
             await asyncio.sleep(0.001)
 
     asyncio.run(asyncio.wait_for(scenario(), 10))

@@ -1,5 +1,4 @@
 import pytest
-
 from streamfleet_worker.wire import FrameSplitter
 
 

@@ -10,10 +10,10 @@ use std::{
 use super::slot::{Lease, Record, Slot};
 
 /// How long an environment is kept after its last use.
-const KEPT_UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const KEPT_UNUSED: Duration = Duration::from_hours(30 * 24);
 
 /// How long a folder that no record names is left alone: its maker may not have had the time to lock it.
-const GRACE: Duration = Duration::from_secs(60 * 60);
+const GRACE: Duration = Duration::from_hours(1);
 
 /// Cleans up around `slot`, whose lock the caller holds and which has nothing to be used any more. What cannot be removed
 /// now is left for the next time.

@@ -41,7 +41,7 @@ const PACKAGES: [Package; 2] = [
 ];
 
 /// How long a failure is believed in before the next attempt.
-const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+const RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Who installs them: a Python of the version and platform that they are for, with pip.
 #[derive(Debug)]

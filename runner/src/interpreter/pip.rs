@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Long enough to compile a package or two on a slow machine.
-pub(super) const LIMIT: Duration = Duration::from_secs(15 * 60);
+pub(super) const LIMIT: Duration = Duration::from_mins(15);
 
 const EXCERPT_LINES: usize = 20;
 /// pip lists every version there has ever been on one line.

@@ -59,7 +59,7 @@ impl Machine {
     async fn resolve(&self) -> Result<Interpreter, InterpreterError> {
         let heard = Heard::default();
         let resolved = resolve(&self.options, &heard);
-        timeout(Duration::from_secs(60), resolved).await.unwrap()
+        timeout(Duration::from_mins(1), resolved).await.unwrap()
     }
 
     async fn error(&self) -> String {

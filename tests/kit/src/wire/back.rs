@@ -27,7 +27,7 @@ pub enum Back {
     /// Run the script.
     #[prost(message, tag = "11")]
     RerunScript(ClientState),
-    /// Ask for [`Forward::GitInfoChanged`].
+    /// Ask for `Forward::GitInfoChanged`.
     #[prost(bool, tag = "12")]
     LoadGitInfo(bool),
     /// Refused outside of Streamlit's own development.
@@ -39,7 +39,7 @@ pub enum Back {
     /// Ask where to upload to.
     #[prost(message, tag = "16")]
     FileUrlsRequest(FileUrlsRequest),
-    /// Ask for [`Forward::HeartbeatAck`].
+    /// Ask for `Forward::HeartbeatAck`.
     #[prost(bool, tag = "17")]
     AppHeartbeat(bool),
     /// Ask for something apart from a run.
@@ -74,7 +74,7 @@ pub struct ClientState {
     /// A timer of `run_every` asked for this.
     #[prost(bool, tag = "6")]
     pub is_auto_rerun: bool,
-    /// Messages that the browser can be sent as a [`Forward::RefHash`].
+    /// Messages that the browser can be sent as a `Forward::RefHash`.
     #[prost(string, repeated, tag = "7")]
     pub cached_message_hashes: Vec<String>,
     /// What `st.context` shows.

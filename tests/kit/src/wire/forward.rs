@@ -71,7 +71,7 @@ pub enum Forward {
     /// Sends the browser to a login page.
     #[prost(bytes = "bytes", tag = "24")]
     AuthRedirect(Bytes),
-    /// Answers [`Back::AppHeartbeat`].
+    /// Answers `Back::AppHeartbeat`.
     #[prost(bool, tag = "26")]
     HeartbeatAck(bool),
     /// A [`BackendOperationResponse`].
@@ -155,7 +155,7 @@ pub struct Navigation {
 /// A page that the user can choose.
 #[derive(Clone, PartialEq, Message)]
 pub struct AppPage {
-    /// Names the page in a [`ClientState`].
+    /// Names the page in a `ClientState`.
     #[prost(string, tag = "1")]
     pub page_script_hash: String,
     /// Its name, as shown.
@@ -265,7 +265,7 @@ pub struct FileUrls {
     pub delete_url: String,
 }
 
-/// Answers a [`BackendOperationRequest`].
+/// Answers a `BackendOperationRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub struct BackendOperationResponse {
     /// The id of the request.
