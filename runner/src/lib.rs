@@ -10,6 +10,7 @@ mod failure;
 mod fake;
 mod http;
 pub mod interpreter;
+mod options;
 mod package;
 mod pool;
 mod process;
@@ -20,6 +21,7 @@ mod stream;
 
 pub use failure::WorkerFailure;
 pub use package::WorkerPackage;
-pub use pool::{Pool, PoolOptions};
+pub use options::PoolOptions;
+pub use pool::Pool;
 pub use process::{Process, PythonSpawner, Spawner};
 pub use service::RunnerService;

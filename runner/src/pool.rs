@@ -1,6 +1,6 @@
 //! The workers of one app on this machine.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use streamfleet_proto::{
     SessionId,
@@ -12,31 +12,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     failure::WorkerFailure,
+    options::PoolOptions,
     process::Spawner,
     slot::{ConnectionLease, Phase, ReadyWorker, Shared, Slot},
 };
 
 /// How long a request waits for a worker while none is ready, as when all have just died.
 const PICK_LIMIT: Duration = Duration::from_secs(30);
-
-/// What to run, and on how many workers.
-#[derive(Debug, Clone)]
-pub struct PoolOptions {
-    /// Absolute path of the main script; `None` for Streamlit's demo.
-    pub script: Option<PathBuf>,
-    /// The script's own arguments.
-    pub script_args: Vec<String>,
-    /// Streamlit's flags, as `streamlit run` takes them.
-    pub streamlit_flags: Vec<String>,
-    /// How many workers; at least one.
-    pub workers: u32,
-    /// A folder, closed to other users, for the workers' sockets.
-    pub socket_folder: PathBuf,
-    /// Signs cookies, unless the user's configuration names a secret.
-    pub cookie_secret: String,
-    /// A folder with the worker's own optional packages.
-    pub packages: Option<PathBuf>,
-}
 
 /// The workers of one app on this machine, kept running.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     directory::Directory,
     failure::WorkerFailure,
-    pool::PoolOptions,
+    options::PoolOptions,
     process::{Process, Spawner},
     stream::{FrameReader, frame, frame_reader, read_message, write_raw_frame},
 };

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use streamfleet_testkit::browser::Browser;
+use streamfleet_testkit::browser::{Browser, LocalFile};
 use streamfleet_testkit::process::{Launch, free_port, python};
 
-use crate::server::{app, binary, launch, shown_number};
+use crate::server::{app, binary, click, launch, shown_number};
 
 fn run(folder: &Path, args: &[&str]) -> Output {
     Command::new(binary())
@@ -135,4 +135,29 @@ async fn hello_is_the_demo() {
         .unwrap();
     let browser = Browser::open(server.endpoint()).await.unwrap();
     assert!(browser.page.tree.contains("Welcome to Streamlit"));
+}
+
+#[tokio::test]
+async fn the_oldest_supported_streamlit_is_served_too() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-env/py-oldest/bin/python");
+    assert!(python.exists(), "{} does not exist: run tests/setup first", python.display());
+    let port = free_port();
+    let server = Launch::program(binary(), Path::new("/"), port)
+        .arg("run")
+        .arg(app("clicks"))
+        .arg("--python")
+        .arg(python)
+        .args(["--port", &port.to_string(), "--host", "127.0.0.1", "--workers", "2", "--server.headless", "true"])
+        .start()
+        .await
+        .unwrap();
+    let mut browser = Browser::open(server.endpoint()).await.unwrap();
+    let session = browser.client.session_id().to_owned();
+    assert_eq!(click(&mut browser).await.unwrap(), 1);
+    let file = LocalFile { name: "a.txt", mime: "text/plain", content: b"hello" };
+    let uploaded = browser.upload(&[file]).await.unwrap();
+    assert_eq!(uploaded.uploaded_file_info.len(), 1);
+    browser.reconnect().await.unwrap();
+    assert_eq!(browser.client.session_id(), session);
+    assert_eq!(click(&mut browser).await.unwrap(), 2);
 }

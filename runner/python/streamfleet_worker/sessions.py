@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from streamfleet_worker import streamlit_compat
+from streamfleet_worker.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from streamlit.runtime.session_manager import ActiveSessionInfo, SessionClient
 
     from streamfleet_worker.load import LoadReporter
-    from streamfleet_worker.websocket import WebSocketStream
-
-# The WebSocket on whose behalf the current task runs.
-current_stream: contextvars.ContextVar[WebSocketStream | None] = contextvars.ContextVar(
-    "streamfleet_stream", default=None
-)
 
 # Disconnected sessions kept for their browsers to come back to, in one worker; as in Streamlit.
 _MAX_STORED: Final = 128
@@ -65,7 +59,7 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
             existing_session_id: str | None = None,
             session_id_override: str | None = None,
         ) -> str:
-            stream = current_stream.get()
+            stream = WebSocketStream.current()
             # An id that can't be resumed must not keep the new session from the id that the
             # gateway has placed it by.
             if stream is not None and not self._may_resume(existing_session_id, user_info):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 from typing import TYPE_CHECKING, Any, Final
-
-from streamfleet_worker.sessions import current_stream
 
 if TYPE_CHECKING:
     from streamfleet_worker.stream import StreamConnection
@@ -24,6 +23,10 @@ _ABNORMAL: Final = 1006
 _INTERNAL_ERROR: Final = 1011
 # The status uvicorn answers with when an app closes a WebSocket that it has not accepted.
 _FORBIDDEN: Final = 403
+
+_current: contextvars.ContextVar[WebSocketStream | None] = contextvars.ContextVar(
+    "streamfleet_stream", default=None
+)
 
 
 class WebSocketStream:
@@ -44,7 +47,12 @@ class WebSocketStream:
 
     def enter_task(self) -> None:
         """Make this the stream of the current task."""
-        current_stream.set(self)
+        _current.set(self)
+
+    @staticmethod
+    def current() -> WebSocketStream | None:
+        """The WebSocket on whose behalf the current task runs."""
+        return _current.get()
 
     # --- from the runner ------------------------------------------------------------------
 
