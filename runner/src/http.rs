@@ -120,7 +120,7 @@ async fn ask_around(
     }
     if outcome.is_err() {
         // All have failed, as when the only one has just died: its successor gets a try.
-        let placed = pool.any().await.ok_or_else(none_ready)?;
+        let placed = pool.next_other_than(&asked).await.ok_or_else(none_ready)?;
         let (exchange, answer) = Exchange::ask(placed, head).await?;
         outcome = Ok(exchange.responses(Some(answer)));
     }

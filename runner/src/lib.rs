@@ -20,8 +20,8 @@ mod slot;
 mod stream;
 
 pub use failure::WorkerFailure;
-pub use package::WorkerPackage;
 pub use options::PoolOptions;
+pub use package::WorkerPackage;
 pub use pool::Pool;
 pub use process::{Process, PythonSpawner, Spawner};
 pub use service::RunnerService;

@@ -1,6 +1,10 @@
 //! The worker's Python files, carried in this binary and written out where Python can import them.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -18,7 +22,8 @@ pub struct WorkerPackage {
 impl WorkerPackage {
     /// Writes the package into a new folder of mode 0700 under the system's temporary folder.
     pub fn write() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("streamfleet-").tempdir()?;
+        let only_ours = fs::Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("streamfleet-").permissions(only_ours).tempdir()?;
         let package = folder.path().join("python").join(PACKAGE_NAME);
         fs::create_dir_all(&package)?;
         for (name, content) in FILES {
@@ -28,7 +33,7 @@ impl WorkerPackage {
     }
 
     /// The folder to put on `sys.path`.
-    pub fn python_path(&self) -> std::path::PathBuf {
+    pub fn python_path(&self) -> PathBuf {
         self.folder.path().join("python")
     }
 
@@ -40,8 +45,6 @@ impl WorkerPackage {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

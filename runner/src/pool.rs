@@ -132,6 +132,12 @@ impl Pool {
         self.placed(holder)
     }
 
+    /// A worker whose process is none of these, which may have to be waited for: one that has just died counts as
+    /// ready until that is noticed.
+    pub(crate) async fn next_other_than(&self, pids: &[u32]) -> Option<Placed> {
+        self.when_ready(|pool| pool.other_than(pids)).await
+    }
+
     /// A worker that is ready now and whose process is none of these.
     pub(crate) fn other_than(&self, pids: &[u32]) -> Option<Placed> {
         let mut ready = self.inner.slots.iter().filter_map(Placed::on);

@@ -34,15 +34,31 @@ pub(crate) async fn open(
         // The browser may ask for anything; what is no session id is nobody's.
         text => text.parse().ok(),
     };
-    let placed = (pool.for_session(resume).await).ok_or_else(|| Status::unavailable("no worker is ready"))?;
     let stream_open = Open { head: open.head, websocket: true, session_id: fresh.to_string(), end_of_body: true };
-    let (sender, receiver) =
-        open_stream(&placed.worker.listen_path, stream_open).await.map_err(|error| worker_gone(&placed, &error))?;
+    let (placed, (sender, receiver)) = connect(&pool, resume, stream_open).await?;
 
     let done = CancellationToken::new();
     tokio::spawn(done.clone().run_until_cancelled_owned(forward(requests, sender)));
     let down = Down { pool, placed, receiver, queue: VecDeque::new(), _done: done.drop_guard() };
     Ok(Box::pin(stream::unfold(Some(down), Down::step)))
+}
+
+/// Connects to the worker that has the session. One that turns out to be dead has it no longer: then to another.
+async fn connect(
+    pool: &Pool,
+    resume: Option<SessionId>,
+    open: Open,
+) -> Result<(Placed, (StreamSender, StreamReceiver)), Status> {
+    let none_ready = || Status::unavailable("no worker is ready");
+    let placed = pool.for_session(resume).await.ok_or_else(none_ready)?;
+    if let Ok(stream) = open_stream(&placed.worker.listen_path, open.clone()).await {
+        return Ok((placed, stream));
+    }
+    let placed = pool.next_other_than(&[placed.worker.pid]).await.ok_or_else(none_ready)?;
+    match open_stream(&placed.worker.listen_path, open).await {
+        Ok(stream) => Ok((placed, stream)),
+        Err(error) => Err(worker_gone(&placed, &error)),
+    }
 }
 
 fn parse(id: &str) -> Result<SessionId, Status> {

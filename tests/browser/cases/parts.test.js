@@ -53,6 +53,11 @@ test("a fragment runs without its page or its neighbour", () =>
 
 test("the camera takes a photo", () =>
   visit("camera", async (page) => {
+    // Pressed before the camera has delivered its first picture, the button does nothing, as in plain Streamlit.
+    const video = page.locator("video");
+    await eventually("the camera delivers pictures", () =>
+      video.evaluate((element) => element.readyState >= element.HAVE_CURRENT_DATA && element.videoWidth > 0),
+    );
     await page.getByRole("button", { name: "Take photo" }).click();
     await shows(page, /A photo of type image\/\w+, JPEG or PNG: True/);
     const photo = page.getByTestId("stImage").locator("img");
