@@ -1,6 +1,6 @@
 //! Carries one plain HTTP request to the worker that can answer it, and the answer back.
 
-use std::{io, pin::Pin};
+use std::{collections::VecDeque, io, pin::Pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) type Responses = Pin<Box<dyn Stream<Item = Result<HttpResponse, Status>> + Send>>;
 
 const NOT_FOUND: u32 = 404;
+/// Answers up to this length, in bytes, are read whole before any of it is passed on.
+const MAX_SHORT_BYTES: u64 = 256 * 1024;
 /// How many workers are asked the same at most; there may be many.
 const MAX_ATTEMPTS: usize = 64;
 
@@ -80,7 +82,7 @@ pub(crate) async fn answer(pool: Pool, head: RequestHead, body: Streaming<HttpRe
     };
     let mut exchange = Exchange::open(placed, head, false).await?;
     exchange.forward(body);
-    Ok(exchange.responses(None))
+    Ok(exchange.responses(VecDeque::new()))
 }
 
 /// Whether a request changes nothing and brings nothing, so that it can be asked again elsewhere.
@@ -107,8 +109,9 @@ async fn ask_around(
         asked.push(placed.worker.pid);
         match Exchange::ask(placed, head).await {
             Ok((exchange, answer)) => {
-                let found = answer.status != NOT_FOUND;
-                outcome = Ok(exchange.responses(Some(answer)));
+                let found =
+                    !matches!(answer.front(), Some(http_response::Kind::Head(head)) if head.status == NOT_FOUND);
+                outcome = Ok(exchange.responses(answer));
                 if found || !may_be_elsewhere {
                     break;
                 }
@@ -122,7 +125,7 @@ async fn ask_around(
         // All have failed, as when the only one has just died: its successor gets a try.
         let placed = pool.next_other_than(&asked).await.ok_or_else(none_ready)?;
         let (exchange, answer) = Exchange::ask(placed, head).await?;
-        outcome = Ok(exchange.responses(Some(answer)));
+        outcome = Ok(exchange.responses(answer));
     }
     outcome
 }
@@ -139,21 +142,32 @@ struct Exchange {
     receiver: StreamReceiver,
     /// Ends the forwarding of the body, if there is one, with the answer.
     forwarding: Option<DropGuard>,
+    /// The answer has been read to its end.
+    complete: bool,
 }
 
 impl Exchange {
     async fn open(placed: Placed, head: RequestHead, end_of_body: bool) -> Result<Self, Status> {
         let open = Open { head: Some(head), websocket: false, session_id: String::new(), end_of_body };
         match open_stream(&placed.worker.listen_path, open).await {
-            Ok((sender, receiver)) => Ok(Self { placed, sender: Some(sender), receiver, forwarding: None }),
+            Ok((sender, receiver)) => {
+                Ok(Self { placed, sender: Some(sender), receiver, forwarding: None, complete: false })
+            }
             Err(error) => Err(worker_gone(&placed, &error)),
         }
     }
 
-    /// Asks what has no body, and waits for the answer's head.
-    async fn ask(placed: Placed, head: &RequestHead) -> Result<(Self, ResponseHead), Status> {
+    /// Asks what has no body, and waits for the answer: for all of it where it is short, so that it can still be asked
+    /// elsewhere when the worker dies over it, else for its head.
+    async fn ask(placed: Placed, head: &RequestHead) -> Result<(Self, VecDeque<http_response::Kind>), Status> {
         let mut exchange = Self::open(placed, head.clone(), true).await?;
-        let answer = exchange.head().await?;
+        let head = exchange.head().await?;
+        let is_short = content_length(&head).is_some_and(|length| length <= MAX_SHORT_BYTES);
+        let mut answer = VecDeque::from([http_response::Kind::Head(head)]);
+        while is_short && let Some(part) = exchange.next().await {
+            answer.push_back(part?);
+        }
+        exchange.complete = is_short;
         Ok((exchange, answer))
     }
 
@@ -202,24 +216,27 @@ impl Exchange {
         }
     }
 
-    /// The answer, whose head may have been read already.
-    fn responses(self, head: Option<ResponseHead>) -> Responses {
-        let state = (Some(self), head.map(http_response::Kind::Head));
-        Box::pin(stream::unfold(state, |(exchange, ready)| async move {
+    /// The answer, of which some may have been read already.
+    fn responses(self, read: VecDeque<http_response::Kind>) -> Responses {
+        Box::pin(stream::unfold((Some(self), read), |(exchange, mut read)| async move {
             let mut exchange = exchange?;
-            let kind = match ready {
+            let next = match read.pop_front() {
                 Some(kind) => Ok(kind),
+                None if exchange.complete => return None,
                 None => exchange.next().await?,
             };
-            match kind {
-                Ok(kind) => {
-                    let response = HttpResponse { kind: Some(kind) };
-                    Some((Ok(response), (Some(exchange), None)))
-                }
-                Err(status) => Some((Err(status), (None, None))),
+            match next {
+                Ok(kind) => Some((Ok(HttpResponse { kind: Some(kind) }), (Some(exchange), read))),
+                Err(status) => Some((Err(status), (None, read))),
             }
         }))
     }
+}
+
+/// The length that an answer's head promises.
+fn content_length(head: &ResponseHead) -> Option<u64> {
+    let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(b"content-length"))?;
+    std::str::from_utf8(&header.value).ok()?.trim().parse().ok()
 }
 
 /// Sends a request's body on. A body that breaks off hangs up on the worker.
