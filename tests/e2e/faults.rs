@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -29,16 +29,18 @@ async fn a_killed_worker_takes_only_its_own_users_along() {
     let victim = shown_number(&browsers[0], "pid");
     let killed = Arc::new(AtomicBool::new(false));
     let enough = Arc::new(AtomicBool::new(false));
+    let clicks = Arc::new(AtomicUsize::new(0));
 
     let users: Vec<_> = browsers
         .into_iter()
         .map(|browser| {
             let affected = shown_number(&browser, "pid") == victim;
-            tokio::spawn(user(browser, affected, Arc::clone(&killed), Arc::clone(&enough)))
+            let course =
+                Course { killed: Arc::clone(&killed), enough: Arc::clone(&enough), clicks: Arc::clone(&clicks) };
+            tokio::spawn(user(browser, affected, course))
         })
         .collect();
-    // Everybody is clicking by the time the first have clicked a few times.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("everybody to be clicking", || clicks.load(Ordering::SeqCst) >= 100).await;
     killed.store(true, Ordering::SeqCst);
     let pid = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
@@ -58,14 +60,20 @@ async fn a_killed_worker_takes_only_its_own_users_along() {
     assert!(outages.iter().all(|outage| *outage < RECOVERY_LIMIT), "somebody was not served in time");
 }
 
+/// How far the test has come.
+struct Course {
+    /// The worker has been killed.
+    killed: Arc<AtomicBool>,
+    /// The users may stop.
+    enough: Arc<AtomicBool>,
+    /// Clicks that have been answered.
+    clicks: Arc<AtomicUsize>,
+}
+
 /// Clicks until told that it is enough, and checks every count. Returns how long the user was without an answer, if the
 /// connection was lost.
-async fn user(
-    mut browser: Browser,
-    affected: bool,
-    killed: Arc<AtomicBool>,
-    enough: Arc<AtomicBool>,
-) -> Option<Duration> {
+async fn user(mut browser: Browser, affected: bool, course: Course) -> Option<Duration> {
+    let Course { killed, enough, clicks } = course;
     let mut expected = 0;
     let mut outage = None;
     while !enough.load(Ordering::SeqCst) || (affected && outage.is_none()) {
@@ -74,6 +82,7 @@ async fn user(
             Ok(count) => {
                 expected += 1;
                 assert_eq!(count, expected);
+                clicks.fetch_add(1, Ordering::SeqCst);
             }
             Err(ClientError::Closed { .. }) => {
                 assert!(affected && killed.load(Ordering::SeqCst), "a user of another worker was disconnected");
@@ -137,7 +146,7 @@ async fn the_first_signal_ends_in_order() {
         let (mut server, pids, mut browser) = busy_server().await;
         let start = Instant::now();
         server.signal(signal).unwrap();
-        let status = server.wait(Duration::from_secs(5)).await.unwrap();
+        let status = server.wait(LIMIT).await.unwrap();
         eprintln!("{signal:?}: ended after {:?}", start.elapsed());
         assert!(status.success(), "{signal:?}: {status}");
         all_gone(&pids).await;
@@ -157,8 +166,10 @@ async fn a_running_script_does_not_hold_up_the_end() {
         page.absorb(&client.next().await.unwrap()).unwrap();
     }
     let pids = workers(&server);
+    let start = Instant::now();
     server.signal(Signal::TERM).unwrap();
-    let status = server.wait(Duration::from_secs(5)).await.unwrap();
+    let status = server.wait(LIMIT).await.unwrap();
+    eprintln!("with a script running: ended after {:?}", start.elapsed());
     assert!(status.success(), "{status}");
     all_gone(&pids).await;
 }
@@ -174,7 +185,7 @@ async fn a_second_signal_ends_at_once() {
     server.signal(Signal::INT).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await; // two signals at once would be one
     server.signal(Signal::INT).unwrap();
-    let status = server.wait(Duration::from_secs(2)).await.unwrap();
+    let status = server.wait(LIMIT).await.unwrap();
     assert_eq!(status.code(), Some(130));
     all_gone(&pids).await;
 }
