@@ -63,13 +63,16 @@ impl Spawner for PythonSpawner {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;
-        Ok(Box::new(PythonProcess { child, pid }))
+        let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        Ok(Box::new(PythonProcess { child, pid, group }))
     }
 }
 
 struct PythonProcess {
     child: Child,
     pid: u32,
+    /// Its process group, until it has been killed: afterwards the number may become somebody else's.
+    group: Option<Pid>,
 }
 
 #[async_trait]
@@ -83,8 +86,7 @@ impl Process for PythonProcess {
     }
 
     fn kill(&mut self) {
-        let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
+        if let Some(group) = self.group.take() {
             // Fails only if nobody is left in the group, which is what is wanted.
             let _ = kill_process_group(group, Signal::KILL);
         }

@@ -72,7 +72,7 @@ pub(crate) struct Slot {
     phase: watch::Sender<Phase>,
     load: watch::Sender<Load>,
     restarts: AtomicU32,
-    /// `WebSockets` that are being carried to or from it, the measure of how busy it is.
+    /// WebSockets and requests that are being carried to or from it, the measure of how busy it is.
     connections: AtomicU32,
 }
 
@@ -246,7 +246,6 @@ impl Life<'_> {
             streamlit_flags: options.streamlit_flags.clone(),
             listen_path: text(&self.listen_path),
             cookie_secret: options.cookie_secret.clone(),
-            worker_index: self.slot.index,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
         };
         send(writer, control_request::Kind::Init(init)).await

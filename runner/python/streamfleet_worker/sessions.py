@@ -139,9 +139,6 @@ class _Outbox:
         messages = session.take_messages()
         if not messages:
             return
-        for message in messages:
-            if message.WhichOneof("type") == "script_finished" and message.script_finished == 0:
-                self._info.script_run_count += 1
         self._stream.send_messages([serialize_forward_msg(message) for message in messages])
         session.messages_sent()
         self._load.changed()
