@@ -1,9 +1,15 @@
 //! The command line. Streamlit's own flags (`--section.option value`) are taken out before clap
 //! sees the rest, since which ones exist is for the installed Streamlit to say.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use config::Value;
+
+use crate::settings::Flags;
 
 /// Runs unmodified Streamlit apps on every core, and on a fleet of machines as if it were one.
 #[derive(Debug, Parser)]
@@ -19,11 +25,18 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run Streamlit's demo app.
     Hello(ServeArgs),
+    /// Run an app's workers on one machine of a cluster.
+    Runner(RunnerArgs),
+    /// Serve browsers from the runners of a cluster.
+    Gateway(GatewayArgs),
 }
 
+/// How the app is named, for `run` and `runner` alike.
+const AFTER_HELP: &str = "Streamlit's own flags are understood as `streamlit run` understands them, for example \
+                          `--theme.base dark`.";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Streamlit's own flags are understood as `streamlit run` understands them, \
-                        for example `--theme.base dark`.")]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArgs {
     /// The app's script, or a folder with a `streamlit_app.py` in it.
     #[arg(default_value = "streamlit_app.py")]
@@ -46,6 +59,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
+    /// Streamlit's own flags, in order.
+    #[arg(skip)]
+    pub(crate) streamlit_flags: Vec<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct PythonArgs {
     /// Number of Python workers [default: one per core].
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
@@ -54,14 +80,160 @@ pub(crate) struct ServeArgs {
     /// environment, else one that Streamfleet makes and keeps].
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<PathBuf>,
+}
 
+#[derive(Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
     /// Settings file [default: streamfleet.toml in the current folder, if there is one].
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// What all processes of a cluster are told.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ClusterArgs {
+    /// Redis, through which the cluster's processes find each other: `redis://HOST:PORT`, `redis-sentinel://…/NAME` or
+    /// `redis-cluster://…`; `rediss…` for TLS.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+
+    /// Name that tells several clusters in one Redis apart [default: default].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+
+    /// Address and port that say how this process is: `/livez`, `/readyz`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) admin_listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct RunnerArgs {
+    /// The app's script, or a folder with a `streamlit_app.py` in it.
+    #[arg(default_value = "streamlit_app.py")]
+    pub(crate) app: PathBuf,
+
+    /// Arguments for the script itself, after `--`.
+    pub(crate) args: Vec<String>,
+
+    /// Address and port to serve gateways on [default: 0.0.0.0:8601].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+
+    /// Address and port where gateways reach this runner [default: this machine's address as seen from Redis, and the port
+    /// of --listen].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) advertise: Option<String>,
+
+    /// What is deployed of the app [default: a hash of the files in its folder].
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) revision: Option<String>,
+
+    /// Name of this runner, to which something random is added [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 
     /// Streamlit's own flags, in order.
     #[arg(skip)]
     pub(crate) streamlit_flags: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// Address and port to serve browsers on [default: 0.0.0.0:8501].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+
+    /// Seconds for which a gateway that is told to end goes on as before, so that load balancers can notice [default: 15].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) shutdown_notice: Option<f64>,
+
+    /// Seconds over which it then closes its browsers' connections [default: 10].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) shutdown_spread: Option<f64>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+type Values = Vec<(&'static str, Option<Value>)>;
+
+fn text(value: Option<&String>) -> Option<Value> {
+    value.cloned().map(Value::from)
+}
+
+fn path(value: Option<&PathBuf>) -> Option<Value> {
+    value.map(|path| path.to_string_lossy().into_owned().into())
+}
+
+impl PythonArgs {
+    fn values(&self) -> Values {
+        vec![("workers", self.workers.map(Value::from)), ("python", path(self.python.as_ref()))]
+    }
+}
+
+impl ClusterArgs {
+    fn values(&self) -> Values {
+        vec![
+            ("redis", text(self.redis.as_ref())),
+            ("cluster", text(self.cluster.as_ref())),
+            ("admin_listen", text(self.admin_listen.as_ref())),
+        ]
+    }
+}
+
+impl Flags for ServeArgs {
+    fn file(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
+    fn values(&self) -> Values {
+        let own = vec![("port", self.port.map(Value::from)), ("host", text(self.host.as_ref()))];
+        [own, self.python.values()].concat()
+    }
+}
+
+impl Flags for RunnerArgs {
+    fn file(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
+    fn values(&self) -> Values {
+        let own = vec![
+            ("listen", text(self.listen.as_ref())),
+            ("advertise", text(self.advertise.as_ref())),
+            ("revision", text(self.revision.as_ref())),
+            ("name", text(self.name.as_ref())),
+        ];
+        [own, self.cluster.values(), self.python.values()].concat()
+    }
+}
+
+impl Flags for GatewayArgs {
+    fn file(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
+    fn values(&self) -> Values {
+        let own = vec![
+            ("listen", text(self.listen.as_ref())),
+            ("shutdown_notice", self.shutdown_notice.map(Value::from)),
+            ("shutdown_spread", self.shutdown_spread.map(Value::from)),
+        ];
+        [own, self.cluster.values()].concat()
+    }
 }
 
 impl Cli {
@@ -72,6 +244,13 @@ impl Cli {
         match &mut cli.command {
             Command::Run(args) => args.serve.streamlit_flags = streamlit_flags,
             Command::Hello(args) => args.streamlit_flags = streamlit_flags,
+            Command::Runner(args) => args.streamlit_flags = streamlit_flags,
+            Command::Gateway(_) => {
+                if let Some(flag) = streamlit_flags.first() {
+                    let text = format!("{flag}: a gateway runs no app; Streamlit's flags belong to the runners\n");
+                    return Err(Self::command().error(ErrorKind::UnknownArgument, text));
+                }
+            }
         }
         Ok(cli)
     }
@@ -118,13 +297,12 @@ mod tests {
     fn run(line: &str) -> RunArgs {
         match parse(line).command {
             Command::Run(args) => args,
-            Command::Hello(_) => panic!("not `run`"),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 
@@ -132,7 +310,7 @@ mod tests {
     fn streamlit_flags_are_left_to_streamlit() {
         let args = run("streamfleet run --server.port 8502 app.py --workers 3 --theme.base=dark");
         assert_eq!(args.serve.streamlit_flags, ["--server.port", "8502", "--theme.base=dark"]);
-        assert_eq!(args.serve.workers, Some(3));
+        assert_eq!(args.serve.python.workers, Some(3));
         assert_eq!(args.app, PathBuf::from("app.py"));
     }
 
@@ -145,7 +323,8 @@ mod tests {
 
     #[test]
     fn unknown_flags_are_errors() {
-        let line = "streamfleet run app.py --wrokers 3";
-        assert!(Cli::from_args(line.split(' ').map(OsString::from)).is_err());
+        for line in ["streamfleet run app.py --wrokers 3", "streamfleet gateway --theme.base dark"] {
+            assert!(Cli::from_args(line.split(' ').map(OsString::from)).is_err(), "{line}");
+        }
     }
 }

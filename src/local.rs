@@ -4,7 +4,7 @@ use std::{convert::Infallible, io};
 
 use hyper_util::rt::TokioIo;
 use streamfleet_cluster::Member;
-use streamfleet_gateway::Connector;
+use streamfleet_gateway::{CONNECTION_WINDOW, Connector, STREAM_WINDOW};
 use streamfleet_runner::RunnerService;
 use tokio::{
     io::{DuplexStream, duplex},
@@ -19,11 +19,6 @@ use tower::service_fn;
 const PENDING_CONNECTIONS: usize = 16;
 /// Bytes on their way in each direction of a connection.
 const PIPE_BYTES: usize = 256 * 1024;
-/// What one stream may have on its way unread, in bytes: this times the slow browsers is what
-/// they cost in memory.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// What all streams of a connection may have together: no limit, lest slow ones starve others.
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Connects the gateway to the runner in the same process.
 pub(crate) struct LocalConnector {
@@ -37,7 +32,7 @@ pub(crate) fn transport() -> (LocalConnector, mpsc::Receiver<DuplexStream>) {
 }
 
 impl Connector for LocalConnector {
-    fn connect(&self, _member: &Member) -> Channel {
+    fn connect(&self, _member: &Member) -> Option<Channel> {
         let connections = self.connections.clone();
         let connect = move |_: Uri| {
             let (ours, theirs) = duplex(PIPE_BYTES);
@@ -45,10 +40,10 @@ impl Connector for LocalConnector {
             let connected = sent.map(|()| TokioIo::new(ours));
             std::future::ready(connected.map_err(|_| io::Error::other("the runner has stopped")))
         };
-        Endpoint::from_static("http://runner.local")
+        let endpoint = Endpoint::from_static("http://runner.local")
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .connect_with_connector_lazy(service_fn(connect))
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Some(endpoint.connect_with_connector_lazy(service_fn(connect)))
     }
 }
 

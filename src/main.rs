@@ -1,11 +1,17 @@
 //! The `streamfleet` command: settings, telemetry, signals, and the life of each role.
 
 mod address;
+mod admin;
+mod app;
 mod banner;
 mod cli;
+mod gateway;
 mod local;
 mod progress;
+mod revision;
 mod run;
+mod runner;
+mod secret;
 mod settings;
 mod shutdown;
 mod telemetry;
@@ -45,6 +51,8 @@ fn start(cli: Cli) -> Result<()> {
         match cli.command {
             Command::Run(args) => run::run(args, shutdown).await,
             Command::Hello(args) => run::hello(args, shutdown).await,
+            Command::Runner(args) => runner::run(args, shutdown).await,
+            Command::Gateway(args) => gateway::run(args, shutdown).await,
         }
     });
     // Name look-ups and the like may still block a thread; nobody waits for them.

@@ -1,59 +1,155 @@
 //! Settings: defaults, then `streamfleet.toml`, then `STREAMFLEET_*`, then flags.
+//!
+//! All roles read the same ones and use those that concern them, so that one file can serve a whole cluster.
 
 use std::{
     collections::HashMap,
-    env,
+    env, fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
+use streamfleet_cluster::{RedisAddress, RedisOptions};
 
-use crate::{cli::ServeArgs, telemetry::LogSettings};
+use crate::{secret::ClusterSecret, telemetry::LogSettings};
 
 /// The settings file that is read when none is named.
 const DEFAULT_FILE: &str = "streamfleet.toml";
 const PREFIX: &str = "STREAMFLEET";
 /// More workers than this are a typing error, not a machine.
 const MAX_WORKERS: u32 = 1024;
+/// Longest time that any setting may name.
+const MAX_SECONDS: f64 = 86_400.0;
 
-/// Settings of `run` and `hello`.
-#[derive(Debug, Default, Deserialize)]
+/// All settings, of all roles.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Port to serve on; Streamlit's configuration has the say when it is not set.
+    /// Port to serve on (`run`); Streamlit's configuration has the say when it is not set.
     pub(crate) port: Option<u16>,
-    /// Address to serve on; Streamlit's configuration has the say when it is not set.
+    /// Address to serve on (`run`); Streamlit's configuration has the say when it is not set.
     pub(crate) host: Option<String>,
+    /// Where a gateway serves browsers, and a runner gateways.
+    pub(crate) listen: Option<String>,
+    /// Where gateways reach a runner.
+    pub(crate) advertise: Option<String>,
+    /// Where a gateway or runner says how it is.
+    pub(crate) admin_listen: Option<String>,
+    /// Where the registry is.
+    redis: Option<Hidden>,
+    /// PEM file of the certificates to trust there.
+    redis_ca_file: Option<PathBuf>,
+    /// Tells several clusters in one Redis apart.
+    cluster: String,
+    /// A runner's name; its host's when it is not set.
+    pub(crate) name: Option<String>,
+    /// What is deployed of the app; a hash of its files when it is not set.
+    pub(crate) revision: Option<String>,
+    /// What all runners share and nobody else may know.
+    secret: Option<Hidden>,
+    /// A file with it.
+    secret_file: Option<PathBuf>,
     /// Number of Python workers; one per core when it is not set.
     pub(crate) workers: Option<u32>,
     /// Interpreter or virtual environment to run the app with.
     pub(crate) python: Option<PathBuf>,
     /// Where managed Python environments are kept.
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Seconds for which a gateway that was told to end goes on as before.
+    shutdown_notice: f64,
+    /// Seconds over which it then closes its browsers' connections.
+    shutdown_spread: f64,
     /// Logging.
     #[serde(flatten)]
     pub(crate) log: LogSettings,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port: None,
+            host: None,
+            listen: None,
+            advertise: None,
+            admin_listen: None,
+            redis: None,
+            redis_ca_file: None,
+            cluster: "default".to_owned(),
+            name: None,
+            revision: None,
+            secret: None,
+            secret_file: None,
+            workers: None,
+            python: None,
+            cache_dir: None,
+            // Load balancers look every few seconds, and want to see it fail more than once.
+            shutdown_notice: 15.0,
+            shutdown_spread: 10.0,
+            log: LogSettings::default(),
+        }
+    }
+}
+
+/// A text that is never shown, as there may be a password in it.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 7] = ["port", "host", "workers", "python", "cache_dir", "log_level", "log_format"];
+const NAMES: [&str; 19] = [
+    "port",
+    "host",
+    "listen",
+    "advertise",
+    "admin_listen",
+    "redis",
+    "redis_ca_file",
+    "cluster",
+    "name",
+    "revision",
+    "secret",
+    "secret_file",
+    "workers",
+    "python",
+    "cache_dir",
+    "shutdown_notice",
+    "shutdown_spread",
+    "log_level",
+    "log_format",
+];
+
+/// What a command line says about settings.
+pub(crate) trait Flags {
+    /// The settings file, if one is named.
+    fn file(&self) -> Option<&Path>;
+
+    /// Settings by name; `None` for those that are not given.
+    fn values(&self) -> Vec<(&'static str, Option<Value>)>;
+}
 
 impl Settings {
     /// Loads the settings for a command line, and checks them.
-    pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
+    pub(crate) fn load(flags: &impl Flags) -> Result<Self> {
         let known = env::vars().filter(|(name, value)| {
             let setting = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'));
             let setting = setting.map(str::to_ascii_lowercase);
             !value.is_empty() && setting.is_some_and(|setting| NAMES.contains(&setting.as_str()))
         });
-        Self::from_sources(args, Path::new(DEFAULT_FILE), known.collect())
+        Self::from_sources(flags, Path::new(DEFAULT_FILE), known.collect())
     }
 
-    fn from_sources(args: &ServeArgs, default_file: &Path, environment: HashMap<String, String>) -> Result<Self> {
-        let (path, required) = match &args.config {
-            Some(path) => (path.as_path(), true),
+    fn from_sources(flags: &impl Flags, default_file: &Path, environment: HashMap<String, String>) -> Result<Self> {
+        let (path, required) = match flags.file() {
+            Some(path) => (path, true),
             None => (default_file, false),
         };
         let mut sources = Config::builder();
@@ -63,15 +159,11 @@ impl Settings {
             check_names(path, &text)?;
             sources = sources.add_source(File::from_str(&text, FileFormat::Toml));
         }
-        sources = sources.add_source(Environment::with_prefix(PREFIX).source(Some(environment)).try_parsing(true));
-        let path_text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let config = sources
-            .set_override_option("port", args.port)?
-            .set_override_option("host", args.host.clone())?
-            .set_override_option("workers", args.workers)?
-            .set_override_option("python", args.python.as_ref().map(path_text))?
-            .build()?;
-        let settings: Self = config.try_deserialize().context("invalid settings")?;
+        sources = sources.add_source(Environment::with_prefix(PREFIX).source(Some(environment)));
+        for (name, value) in flags.values() {
+            sources = sources.set_override_option(name, value)?;
+        }
+        let settings: Self = sources.build()?.try_deserialize().context("invalid settings")?;
         settings.check()?;
         Ok(settings)
     }
@@ -82,8 +174,59 @@ impl Settings {
         {
             bail!("workers = {workers}: give a number from 1 to {MAX_WORKERS}");
         }
+        for (name, seconds) in [("shutdown_notice", self.shutdown_notice), ("shutdown_spread", self.shutdown_spread)] {
+            if !(0.0..=MAX_SECONDS).contains(&seconds) {
+                bail!("{name} = {seconds}: give a number of seconds from 0 to {MAX_SECONDS}");
+            }
+        }
+        let is_name = |text: &str| !text.is_empty() && text.len() <= 40 && text.chars().all(is_name_character);
+        if !is_name(&self.cluster) {
+            bail!("cluster = {:?}: give a name of at most 40 letters, digits, `-`, `_` or `.`", self.cluster);
+        }
+        if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
+            bail!("name = {name:?}: give a name of at most 40 letters, digits, `-`, `_` or `.`");
+        }
+        if let Some(Hidden(redis)) = &self.redis {
+            redis.parse::<RedisAddress>().context("redis")?;
+        }
         Ok(())
     }
+
+    /// Where the registry is. A role that needs it says so.
+    pub(crate) fn redis(&self, role: &str) -> Result<RedisOptions> {
+        let Some(Hidden(redis)) = &self.redis else {
+            bail!(
+                "a {role} needs a Redis to find the others with: name it with --redis redis://HOST:PORT, \
+                 STREAMFLEET_REDIS or `redis` in {DEFAULT_FILE}"
+            );
+        };
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read redis_ca_file {}", path.display()))
+        };
+        let ca = self.redis_ca_file.as_ref().map(read).transpose()?;
+        Ok(RedisOptions { address: redis.parse()?, ca, cluster: self.cluster.clone() })
+    }
+
+    /// The cluster's secret, if one is set.
+    pub(crate) fn secret(&self) -> Result<Option<ClusterSecret>> {
+        let secret = self.secret.as_ref().map(|Hidden(secret)| secret.as_str());
+        ClusterSecret::load(secret, self.secret_file.as_deref())
+    }
+
+    /// How long a gateway goes on as before after being told to end.
+    pub(crate) fn shutdown_notice(&self) -> Duration {
+        Duration::from_secs_f64(self.shutdown_notice)
+    }
+
+    /// Over how long a time it then closes its browsers' connections.
+    pub(crate) fn shutdown_spread(&self) -> Duration {
+        Duration::from_secs_f64(self.shutdown_spread)
+    }
+}
+
+/// What names are made of.
+pub(crate) fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 fn check_names(path: &Path, text: &str) -> Result<()> {
@@ -97,6 +240,7 @@ fn check_names(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::ServeArgs;
 
     fn load(file: &str, environment: &[(&str, &str)], args: &ServeArgs) -> Result<Settings> {
         let folder = tempfile::tempdir().unwrap();
@@ -120,17 +264,39 @@ mod tests {
     #[test]
     fn wrong_settings_are_named() {
         let none = ServeArgs::default();
-        for (file, expected) in
-            [("prot = 1", "prot"), ("workers = 0", "workers = 0"), ("port = \"x\"", "port"), ("port = ", "TOML")]
-        {
+        for (file, expected) in [
+            ("prot = 1", "prot"),
+            ("workers = 0", "workers = 0"),
+            ("port = \"x\"", "port"),
+            ("port = ", "TOML"),
+            ("redis = \"localhost\"", "redis"),
+            ("cluster = \"a{b}\"", "cluster"),
+            ("name = \"\"", "name"),
+            ("shutdown_spread = -1", "shutdown_spread"),
+        ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");
         }
     }
 
     #[test]
+    fn a_secret_of_digits_is_still_a_text() {
+        let digits = "1".repeat(40);
+        let settings = load("", &[("STREAMFLEET_SECRET", &digits)], &ServeArgs::default()).unwrap();
+        assert!(settings.secret().unwrap().is_some());
+        assert!(!format!("{settings:?}").contains(&digits), "the secret is shown");
+    }
+
+    #[test]
+    fn a_role_says_that_it_needs_redis() {
+        let error = load("", &[], &ServeArgs::default()).unwrap().redis("gateway").unwrap_err();
+        assert!(error.to_string().contains("--redis"), "{error}");
+    }
+
+    #[test]
     fn a_named_file_must_exist() {
-        let args = ServeArgs { config: Some("/nowhere/x.toml".into()), ..ServeArgs::default() };
+        let config = crate::cli::ConfigArgs { config: Some("/nowhere/x.toml".into()) };
+        let args = ServeArgs { config, ..ServeArgs::default() };
         let error = format!("{:#}", load("", &[], &args).unwrap_err());
         assert!(error.contains("/nowhere/x.toml"), "{error}");
     }

@@ -1,12 +1,18 @@
-//! What gateways and runners must agree on: who is there, and who owns which session.
-//!
-//! - [`Ring`] says where a session should go, as a pure function of the members.
-//! - [`Registry`] remembers members and pins; [`MemoryRegistry`] keeps them in this process.
+//! What gateways and runners must agree on: who is there, where a new session goes, and who owns
+//! which session.
 
 mod member;
+pub mod membership;
+mod pins;
 mod registry;
 mod ring;
+mod route;
 
 pub use member::{Load, Member, RunnerPhase};
-pub use registry::{MemoryRegistry, Pin, Registry, RegistryError};
+pub use pins::PinCache;
+pub use registry::{
+    AddressError, Announced, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, RedisAddress, RedisOptions,
+    RedisRegistry, Registry, RegistryError,
+};
 pub use ring::Ring;
+pub use route::Route;

@@ -1,13 +1,14 @@
 //! Runners as the cluster sees them.
 
+use serde::{Deserialize, Serialize};
 use streamfleet_proto::RunnerId;
 
 /// A runner, as it announced itself last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its name.
+    /// Its name, which no other process has had before.
     pub runner: RunnerId,
-    /// Where gateways reach its gRPC service; empty where there is only one process.
+    /// Where gateways reach its gRPC service, as `host:port`; empty where there is only one process.
     pub address: String,
     /// What it serves of the app.
     pub revision: String,
@@ -18,7 +19,8 @@ pub struct Member {
 }
 
 /// Where a runner is in its life. It only ever goes forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunnerPhase {
     /// No worker serves yet.
     Starting,
@@ -31,8 +33,29 @@ pub enum RunnerPhase {
 }
 
 /// How busy a runner is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Load {
+    /// Workers that serve.
+    pub workers: u32,
     /// Sessions it owns, with and without a browser.
     pub sessions: u32,
+    /// Those of them with a browser.
+    pub connected: u32,
+    /// Scripts that run at this moment.
+    pub running: u32,
+    /// Memory of its workers, in bytes.
+    pub resident_bytes: u64,
+}
+
+impl Member {
+    /// Whether new sessions may go there.
+    pub fn takes_sessions(&self) -> bool {
+        self.phase == RunnerPhase::Ready && self.load.workers > 0
+    }
+
+    /// Whether it answers for the sessions that it owns.
+    pub fn serves(&self) -> bool {
+        matches!(self.phase, RunnerPhase::Ready | RunnerPhase::Draining)
+    }
 }

@@ -20,55 +20,90 @@ const POINTS_PER_RUNNER: usize = 100;
 /// fraction: 1.25.
 const BOUND: (u64, u64) = (5, 4);
 
-/// The runners that take new sessions, in every session's order of preference.
+/// The runners that take new sessions, in every session's order of preference, and how many each of them has.
 #[derive(Debug)]
 pub struct Ring {
-    ring: StaticHashRing<'static, RunnerId, (), DefaultHash>,
-    sessions: HashMap<RunnerId, u32>,
+    points: StaticHashRing<'static, RunnerId, (), DefaultHash>,
+    sessions: HashMap<RunnerId, u64>,
+    total: u64,
 }
 
 impl Ring {
-    /// A ring of those members that are ready and serve this revision; `None` takes any revision.
+    /// A ring of those members that take new sessions: of this revision, if there is one and any of them serves it.
     pub fn new<'a>(members: impl IntoIterator<Item = &'a Member>, revision: Option<&str>) -> Self {
-        let sessions: HashMap<_, _> = members
-            .into_iter()
-            .filter(|member| member.phase == RunnerPhase::Ready)
-            .filter(|member| revision.is_none_or(|revision| member.revision == revision))
-            .map(|member| (member.runner.clone(), member.load.sessions))
-            .collect();
-        let nodes = sessions.keys().map(|runner| Node::new(runner.clone()).quantity(POINTS_PER_RUNNER));
-        Self { ring: StaticHashRing::new(DefaultHash, nodes), sessions }
+        let mut ring = Self { points: points([].iter()), sessions: HashMap::new(), total: 0 };
+        ring.update(members, revision);
+        ring
     }
 
-    /// The runner for a new session. `None` when there is no runner.
-    pub fn place(&self, session: &SessionId) -> Option<&RunnerId> {
+    /// Takes the members' new loads over, and makes a new ring where others are on it now.
+    pub fn update<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>, revision: Option<&str>) {
+        let mut ready: Vec<_> = members.into_iter().filter(|member| member.phase == RunnerPhase::Ready).collect();
+        // Where all workers have died at once they will be back in a moment, and are worth waiting for if nobody else is there.
+        if ready.iter().any(|member| member.takes_sessions()) {
+            ready.retain(|member| member.takes_sessions());
+        }
+        let is_wanted = |member: &&&Member| revision.is_none_or(|revision| member.revision == revision);
+        // An old revision is better than none.
+        let some_wanted = ready.iter().any(|member| is_wanted(&member));
+        let wanted = ready.iter().filter(|member| !some_wanted || is_wanted(member));
+        let sessions: HashMap<_, _> =
+            wanted.map(|member| (member.runner.clone(), u64::from(member.load.sessions))).collect();
+        let same = sessions.len() == self.sessions.len() && sessions.keys().all(|key| self.sessions.contains_key(key));
+        if !same {
+            self.points = points(sessions.keys());
+        }
+        self.total = sessions.values().sum();
+        self.sessions = sessions;
+    }
+
+    /// The runner for a new session, none of the `excluded` ones. `None` when there is no runner.
+    pub fn place(&self, session: &SessionId, excluded: &[RunnerId]) -> Option<&RunnerId> {
         let limit = self.limit();
-        let mut candidates = self.ring.calc_candidates(session.as_bytes());
-        candidates.find(|node| u64::from(self.load(&node.key)) < limit).map(|node| &node.key)
+        let mut fallback = None;
+        for node in self.candidates(session).filter(|runner| !excluded.contains(runner)) {
+            if self.sessions.get(node).copied().unwrap_or_default() < limit {
+                return Some(node);
+            }
+            fallback = fallback.or(Some(node));
+        }
+        // All that are below the bound are excluded.
+        fallback
+    }
+
+    /// A session's first choice, however busy it is: where it is most likely to be when nobody can be asked.
+    pub fn first_choice(&self, session: &SessionId) -> Option<&RunnerId> {
+        self.candidates(session).next()
     }
 
     /// Counts a session that has been placed, until the members announce new loads.
     pub fn add(&mut self, runner: &RunnerId) {
         if let Some(sessions) = self.sessions.get_mut(runner) {
-            *sessions = sessions.saturating_add(1);
+            *sessions += 1;
+            self.total += 1;
         }
     }
 
-    fn load(&self, runner: &RunnerId) -> u32 {
-        self.sessions.get(runner).copied().unwrap_or_default()
+    fn candidates(&self, session: &SessionId) -> impl Iterator<Item = &RunnerId> {
+        self.points.calc_candidates(session.as_bytes()).map(|node| &node.key)
     }
 
     /// Sessions at which a runner is full: the bound times what the mean will be with one more,
     /// rounded up. Some runner is always below it, since not all can be above the mean.
     fn limit(&self) -> u64 {
-        let total: u64 = self.sessions.values().map(|&count| u64::from(count)).sum();
         let runners = u64::try_from(self.sessions.len()).unwrap_or(u64::MAX).max(1);
-        ((total + 1) * BOUND.0).div_ceil(runners * BOUND.1)
+        ((self.total + 1) * BOUND.0).div_ceil(runners * BOUND.1)
     }
+}
+
+fn points<'a>(runners: impl Iterator<Item = &'a RunnerId>) -> StaticHashRing<'static, RunnerId, (), DefaultHash> {
+    StaticHashRing::new(DefaultHash, runners.map(|runner| Node::new(runner.clone()).quantity(POINTS_PER_RUNNER)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -80,7 +115,7 @@ mod tests {
             address: String::new(),
             revision: revision.to_owned(),
             phase,
-            load: Load { sessions },
+            load: Load { sessions, workers: 1, ..Load::default() },
         }
     }
 
@@ -92,7 +127,7 @@ mod tests {
     fn fill(ring: &mut Ring, count: usize) -> HashMap<RunnerId, u32> {
         let mut shares = HashMap::new();
         for _ in 0..count {
-            let runner = ring.place(&SessionId::random()).unwrap().clone();
+            let runner = ring.place(&SessionId::random(), &[]).unwrap().clone();
             ring.add(&runner);
             *shares.entry(runner).or_default() += 1;
         }
@@ -112,14 +147,14 @@ mod tests {
         #[test]
         fn there_is_always_room(loads in vec(0..1000_u32, 1..30)) {
             let ring = Ring::new(&ready(&loads), None);
-            prop_assert!(ring.place(&SessionId::random()).is_some());
+            prop_assert!(ring.place(&SessionId::random(), &[]).is_some());
         }
 
         #[test]
         fn placement_is_a_function_of_its_input(loads in vec(0..50_u32, 1..30)) {
             let session = SessionId::random();
             let (one, other) = (Ring::new(&ready(&loads), None), Ring::new(&ready(&loads), None));
-            prop_assert_eq!(one.place(&session), other.place(&session));
+            prop_assert_eq!(one.place(&session, &[]), other.place(&session, &[]));
         }
     }
 
@@ -128,7 +163,7 @@ mod tests {
         let sessions: Vec<_> = (0..5000).map(|_| SessionId::random()).collect();
         let all = Ring::new(&ready(&[0; 20]), None);
         let fewer = Ring::new(&ready(&[0; 19]), None);
-        let moved = sessions.iter().filter(|session| all.place(session) != fewer.place(session)).count();
+        let moved = sessions.iter().filter(|session| all.place(session, &[]) != fewer.place(session, &[])).count();
         // A twentieth is the least; the allowance is 5 % on top.
         assert!(moved * 10 <= sessions.len(), "{moved} of {}", sessions.len());
     }
@@ -138,14 +173,61 @@ mod tests {
         let members = [
             member(0, RunnerPhase::Draining, "b", 0),
             member(1, RunnerPhase::Ready, "a", 0),
-            member(2, RunnerPhase::Ready, "b", 9),
+            member(2, RunnerPhase::Ready, "b", 0),
             member(3, RunnerPhase::Starting, "b", 0),
         ];
         let ring = Ring::new(&members, Some("b"));
         for _ in 0..100 {
-            let placed = ring.place(&SessionId::random());
+            let placed = ring.place(&SessionId::random(), &[]);
             assert_eq!(placed.map(RunnerId::as_str), Some("r2"));
         }
-        assert_eq!(Ring::new(&members, Some("c")).place(&SessionId::random()), None);
+        // Nobody serves this one: then whoever takes sessions.
+        let ring = Ring::new(&members, Some("c"));
+        let placed: HashSet<_> = (0..100).filter_map(|_| ring.place(&SessionId::random(), &[])).collect();
+        assert_eq!(placed.len(), 2);
+        assert_eq!(Ring::new(&members[3..], None).place(&SessionId::random(), &[]), None);
+    }
+
+    #[test]
+    fn a_runner_without_workers_is_passed_over() {
+        let mut members = ready(&[0, 5]);
+        members[0].load.workers = 0;
+        let ring = Ring::new(&members, None);
+        for _ in 0..100 {
+            assert_eq!(ring.place(&SessionId::random(), &[]), Some(&members[1].runner));
+        }
+        // But waited for, if there is no other.
+        let ring = Ring::new(&members[..1], None);
+        assert_eq!(ring.place(&SessionId::random(), &[]), Some(&members[0].runner));
+    }
+
+    #[test]
+    fn the_excluded_are_passed_over() {
+        let members = ready(&[0, 0, 0]);
+        let ring = Ring::new(&members, None);
+        let session = SessionId::random();
+        let mut excluded = Vec::new();
+        for _ in 0..3 {
+            let next = ring.place(&session, &excluded).unwrap().clone();
+            assert!(!excluded.contains(&next));
+            excluded.push(next);
+        }
+        assert_eq!(ring.place(&session, &excluded), None);
+        assert_eq!(ring.first_choice(&session), excluded.first());
+        // Even past the bound, rather than nowhere.
+        let ring = Ring::new(&ready(&[0, 100]), None);
+        let full = ring.place(&session, &["r0".parse().unwrap()]);
+        assert_eq!(full.map(RunnerId::as_str), Some("r1"));
+    }
+
+    #[test]
+    fn new_loads_count_at_once_and_old_guesses_no_longer() {
+        let mut ring = Ring::new(&ready(&[0, 0]), None);
+        fill(&mut ring, 100);
+        ring.update(&ready(&[0, 1000]), None);
+        for _ in 0..100 {
+            let placed = ring.place(&SessionId::random(), &[]);
+            assert_eq!(placed.map(RunnerId::as_str), Some("r0"));
+        }
     }
 }

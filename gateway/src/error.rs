@@ -36,6 +36,9 @@ pub enum GatewayError {
     /// The runner did not answer in time.
     #[error("runner {0} did not answer in time")]
     Timeout(RunnerId),
+    /// The runner left the cluster, or was lost, before it answered. Trying again helps.
+    #[error("runner {0} is gone")]
+    Gone(RunnerId),
     /// The runner's answer is not HTTP. Trying again won't help.
     #[error("runner {runner} sent an unusable answer: {reason}")]
     BadAnswer {
@@ -55,10 +58,23 @@ impl GatewayError {
         Self::Runner { runner: runner.clone(), status: Box::new(status) }
     }
 
+    /// Whether the runner may never have heard the question, so that somebody else can be asked. Runners themselves
+    /// answer with none of these codes for another reason.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Runner { status, .. } => {
+                let gone = [Code::Unavailable, Code::Cancelled, Code::Aborted, Code::Unknown, Code::Internal];
+                gone.contains(&status.code()) || status.code() == Code::DeadlineExceeded
+            }
+            Self::Timeout(_) | Self::Gone(_) => true,
+            Self::NoRunner | Self::Registry(_) | Self::BadAnswer { .. } => false,
+        }
+    }
+
     /// The one place where errors become HTTP statuses.
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoRunner | Self::Registry(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRunner | Self::Registry(_) | Self::Gone(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Runner { status, .. } => match status.code() {
                 Code::Unavailable | Code::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
                 Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,

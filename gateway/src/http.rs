@@ -3,9 +3,11 @@
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use http_body::Body as _;
+use streamfleet_cluster::Route;
 use streamfleet_proto::{
-    MAX_CHUNK_BYTES, SessionId,
+    MAX_CHUNK_BYTES,
     common::RequestHead,
     runner::{HttpRequest, HttpResponse, http_request, http_response},
 };
@@ -15,7 +17,7 @@ use tracing::debug;
 use crate::{
     error::GatewayError,
     head::{Ends, request_head, response},
-    upstream::Upstream,
+    upstream::{Runner, Upstream},
 };
 
 /// Has a runner answer the request.
@@ -26,10 +28,56 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, GatewayError> {
     let (parts, body) = request.into_parts();
     let head = request_head(&parts, ends, false);
-    let runner = upstream.for_request(session_in(parts.uri.path())).await?;
-    let answer = runner.client.clone().http(requests(head, body)).await;
+    let route = route(upstream, parts.uri.path()).await?;
+    let runners = upstream.for_request(&route).await?;
+    if !asks_only(&parts, &body) {
+        let Some(runner) = runners.into_iter().next() else { return Err(GatewayError::NoRunner) };
+        return ask(&runner, requests(head, body)).await;
+    }
+    let mut outcome = Err(GatewayError::NoRunner);
+    for runner in runners {
+        match ask(&runner, requests(head.clone(), Body::empty())).await {
+            Ok(answer) => {
+                let missing = answer.status() == StatusCode::NOT_FOUND && route.may_be_elsewhere();
+                if let (Route::Component(name), false) = (&route, missing) {
+                    upstream.found_component(name, &runner.id);
+                }
+                outcome = Ok(answer);
+                if !missing {
+                    break;
+                }
+            }
+            // That somebody doesn't have it is a better answer than that somebody can't be reached.
+            Err(error) if error.is_unreachable() => outcome = outcome.or(Err(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    outcome
+}
+
+/// Who can answer. The app's base path decides what a path means.
+async fn route(upstream: &Upstream, path: &str) -> Result<Route, GatewayError> {
+    let mut outcome = Err(GatewayError::NoRunner);
+    for runner in upstream.for_request(&Route::Any).await? {
+        match runner.settings().await {
+            Ok(settings) => return Ok(Route::of(path.as_bytes(), &settings.base_url_path)),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    outcome
+}
+
+/// Whether a request changes nothing and brings nothing, so that it can be asked again elsewhere.
+fn asks_only(parts: &Parts, body: &Body) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) && body.is_end_stream()
+}
+
+async fn ask(
+    runner: &Runner,
+    requests: impl Stream<Item = HttpRequest> + Send + 'static,
+) -> Result<Response<Body>, GatewayError> {
     let failed = |status| GatewayError::runner(&runner.id, status);
-    let mut answer = answer.map_err(failed)?.into_inner();
+    let mut answer = runner.http.clone().http(requests).await.map_err(failed)?.into_inner();
     let head = loop {
         match answer.message().await.map_err(failed)?.map(|part| part.kind) {
             Some(Some(http_response::Kind::Head(head))) => break head,
@@ -38,12 +86,6 @@ pub(crate) async fn handle(
         }
     };
     response(head, Body::from_stream(body_of(answer))).map_err(|error| GatewayError::bad_header(&runner.id, &error))
-}
-
-/// The session whose upload a path names.
-fn session_in(path: &str) -> Option<SessionId> {
-    let (_, rest) = path.split_once("/_stcore/upload_file/")?;
-    rest.split('/').next()?.parse().ok()
 }
 
 /// The request as a stream of messages.
@@ -82,18 +124,6 @@ fn body_of(answer: Streaming<HttpResponse>) -> impl Stream<Item = Result<Bytes, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn upload_paths_name_their_session() {
-        let session = SessionId::random();
-        for path in
-            [format!("/_stcore/upload_file/{session}/file"), format!("/some/base/_stcore/upload_file/{session}/file")]
-        {
-            assert_eq!(session_in(&path), Some(session));
-        }
-        assert_eq!(session_in("/_stcore/upload_file/x/file"), None);
-        assert_eq!(session_in("/_stcore/health"), None);
-    }
 
     #[test]
     fn large_parts_are_cut() {

@@ -2,6 +2,9 @@
 //!
 //! It holds nothing that isn't also elsewhere: killed at any moment, it loses TCP connections.
 
+mod attached;
+mod closing;
+mod connect;
 mod error;
 mod head;
 mod http;
@@ -9,6 +12,7 @@ mod server;
 mod upstream;
 mod websocket;
 
+pub use connect::{CONNECTION_WINDOW, Connector, STREAM_WINDOW, TcpConnector};
 pub use error::GatewayError;
 pub use server::{Gateway, GatewayOptions};
-pub use upstream::{Connector, Upstream};
+pub use upstream::Upstream;

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::header;
+use http::{StatusCode, header};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -19,9 +19,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::{head::Ends, http as plain, upstream::Upstream, websocket};
+use crate::{closing::Closing, error::SERVICE_RESTART, head::Ends, http as plain, upstream::Upstream, websocket};
 
 /// How long a client may take to send a request's headers.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
@@ -33,13 +33,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Settings of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// How long connections may take to end once the gateway is told to.
+    /// How long to go on as before after being told to stop, so that load balancers can notice that it is about to.
+    pub notice: Duration,
+    /// Over how long a time WebSockets are then closed.
+    pub spread: Duration,
+    /// What browsers are told then (RFC 6455, section 7.4).
+    pub close_code: u16,
+    /// How long everything else may take to end after that.
     pub shutdown_limit: Duration,
 }
 
-impl Default for GatewayOptions {
-    fn default() -> Self {
-        Self { shutdown_limit: Duration::from_secs(2) }
+impl GatewayOptions {
+    /// For a gateway that is all there is: it ends at once.
+    pub fn alone() -> Self {
+        Self {
+            notice: Duration::ZERO,
+            spread: Duration::ZERO,
+            close_code: websocket::GOING_AWAY,
+            shutdown_limit: Duration::from_secs(2),
+        }
+    }
+
+    /// For one of several: its browsers go to the others.
+    pub fn replicated(notice: Duration, spread: Duration) -> Self {
+        Self { notice, spread, close_code: SERVICE_RESTART, shutdown_limit: Duration::from_secs(30) }
     }
 }
 
@@ -53,31 +70,44 @@ pub struct Gateway {
 #[derive(Clone)]
 struct Shared {
     upstream: Arc<Upstream>,
-    /// Cancelled when WebSockets are to be closed.
-    closing: CancellationToken,
+    /// Cancelled when no more browsers should be sent here.
+    leaving: CancellationToken,
+    closing: Closing,
     /// WebSockets live on after their connection's task has handed them over.
     websockets: TaskTracker,
 }
 
 impl Gateway {
     /// A gateway to these runners.
-    pub fn new(options: GatewayOptions, upstream: Upstream) -> Self {
-        Self { options, upstream: Arc::new(upstream) }
+    pub fn new(options: GatewayOptions, upstream: Arc<Upstream>) -> Self {
+        Self { options, upstream }
     }
 
-    /// Serves connections until cancelled; then ends those that are left and returns.
+    /// Serves connections until cancelled; then gives notice, ends those that are left and returns.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
-        let shared = Shared { upstream: self.upstream, closing: shutdown.clone(), websockets: TaskTracker::new() };
+        let Self { options, upstream } = self;
+        let closing = Closing::new(options.spread, options.close_code);
+        let shared =
+            Shared { upstream, leaving: shutdown.clone(), closing: closing.clone(), websockets: TaskTracker::new() };
         let connections = TaskTracker::new();
         let router = Router::new().fallback(handle).with_state(shared.clone());
+        let stop = CancellationToken::new();
+        let end = async {
+            shutdown.cancelled().await;
+            if !options.notice.is_zero() {
+                info!(notice_s = options.notice.as_secs_f64(), "leaving; still serving for a while");
+                sleep(options.notice).await;
+            }
+        };
+        tokio::pin!(end);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = shutdown.cancelled() => break,
+                () = &mut end => break,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, router.clone(), shutdown.clone()));
+                    connections.spawn(serve(stream, router.clone(), stop.clone()));
                 }
                 Err(error) => {
                     warn!("cannot accept a connection: {error}");
@@ -86,13 +116,15 @@ impl Gateway {
             }
         }
         drop(listener);
+        stop.cancel();
+        closing.begin();
         connections.close();
         shared.websockets.close();
         let ended = async {
             shared.websockets.wait().await;
             connections.wait().await;
         };
-        if timeout(self.options.shutdown_limit, ended).await.is_err() {
+        if timeout(options.spread + options.shutdown_limit, ended).await.is_err() {
             debug!("some connections did not end in time");
         }
     }
@@ -127,6 +159,10 @@ fn ends_of(stream: &TcpStream) -> io::Result<Ends> {
 }
 
 async fn handle(State(shared): State<Shared>, Extension(ends): Extension<Ends>, request: Request<Body>) -> Response {
+    if shared.leaving.is_cancelled() && request.uri().path().ends_with("/_stcore/health") {
+        // For load balancers that look no further than the port they use.
+        return (StatusCode::SERVICE_UNAVAILABLE, "leaving\n").into_response();
+    }
     let answer = if is_websocket(&request) {
         let (parts, _) = request.into_parts();
         let lifetime = websocket::Lifetime { closing: shared.closing, tracker: shared.websockets };

@@ -1,40 +1,72 @@
 //! Runners: which of them a request goes to, and the connections to them.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use streamfleet_cluster::{Member, Registry, Ring, RunnerPhase};
+use quick_cache::sync::Cache;
+use streamfleet_cluster::{
+    Event, LEASE, Member, Pin, PinCache, Registry, RegistryError, Ring, Route,
+    membership::{self, View},
+};
 use streamfleet_proto::{
-    MAX_CHUNK_BYTES, RunnerId, SessionId,
+    MAX_CHUNK_BYTES, MediaId, RunnerId, SessionId,
     common::AppSettings,
     runner::{StatusRequest, runner_client::RunnerClient},
 };
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::{OnceCell, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
+use tracing::{debug, info};
 
-use crate::error::GatewayError;
+use crate::{attached::Attached, connect::Connector, error::GatewayError};
 
-/// Makes connections to runners.
-pub trait Connector: Send + Sync + 'static {
-    /// A channel to this runner, which connects when it is first used.
-    fn connect(&self, member: &Member) -> Channel;
-}
+/// How long a runner may take to tell its app's settings.
+const SETTINGS_LIMIT: Duration = Duration::from_secs(5);
+/// How long to wait for a registry that is settling to know a session: it has heard from everybody after a lease.
+const SETTLING_LIMIT: Duration = Duration::from_secs(LEASE.as_secs() + 2);
+/// Pause before the registry is asked for the same again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How long the registry may take to hear of a file whose address a browser has already.
+const MEDIA_LAG: Duration = Duration::from_millis(100);
+/// How many runners are asked for something that any of them may have.
+const MAX_ASKED: usize = 16;
+/// Components whose holders are remembered.
+const COMPONENTS: usize = 1024;
 
-/// A runner with a connection to it.
+/// A runner with connections to it.
 #[derive(Clone)]
 pub(crate) struct Runner {
     pub(crate) id: RunnerId,
+    /// For sessions.
     pub(crate) client: RunnerClient<Channel>,
+    /// For plain HTTP, on a connection of its own, so that an upload doesn't hold up anybody's click.
+    pub(crate) http: RunnerClient<Channel>,
     settings: Arc<OnceCell<AppSettings>>,
 }
 
 impl Runner {
+    fn new(connector: &dyn Connector, member: &Member) -> Option<Self> {
+        let client = |channel| RunnerClient::new(channel).max_decoding_message_size(2 * MAX_CHUNK_BYTES);
+        Some(Self {
+            id: member.runner.clone(),
+            client: client(connector.connect(member)?),
+            http: client(connector.connect(member)?),
+            settings: Arc::default(),
+        })
+    }
+
     /// Those of the app's settings that a gateway must obey, asked for once.
     pub(crate) async fn settings(&self) -> Result<&AppSettings, GatewayError> {
         let ask = || async {
-            let status = self.client.clone().status(StatusRequest {}).await;
+            let status = timeout(SETTINGS_LIMIT, self.client.clone().status(StatusRequest {})).await;
+            let status = status.map_err(|_| GatewayError::Timeout(self.id.clone()))?;
             let status = status.map_err(|status| GatewayError::runner(&self.id, status))?;
             Ok(status.into_inner().settings.unwrap_or_default())
         };
@@ -42,67 +74,292 @@ impl Runner {
     }
 }
 
+/// Where a WebSocket goes.
+pub(crate) struct Placement {
+    pub(crate) runner: Runner,
+    /// The epoch of the fresh session's pin; 0 without one.
+    pub(crate) epoch: u64,
+    /// The epoch of the pin of the session to resume; 0 without one.
+    pub(crate) resume_epoch: u64,
+    /// Where it goes because the session to resume is there.
+    pub(crate) is_home: bool,
+}
+
 /// All runners, as far as the registry knows them.
 pub struct Upstream {
     registry: Arc<dyn Registry>,
     connector: Arc<dyn Connector>,
+    view: watch::Sender<Arc<View>>,
+    pins: PinCache,
+    /// The sessions whose browsers are connected to this gateway.
+    pub(crate) attached: Attached,
+    ring: Mutex<Ring>,
     runners: Mutex<HashMap<RunnerId, Runner>>,
+    components: Cache<String, RunnerId>,
+    stop: Mutex<Option<DropGuard>>,
 }
 
 impl Upstream {
-    /// Finds runners in `registry` and connects to them with `connector`.
-    pub fn new(registry: Arc<dyn Registry>, connector: Arc<dyn Connector>) -> Self {
-        Self { registry, connector, runners: Mutex::default() }
+    /// Finds runners in `registry`, connects to them with `connector`, and follows what changes until dropped.
+    pub async fn start(registry: Arc<dyn Registry>, connector: Arc<dyn Connector>) -> Arc<Self> {
+        let upstream = Arc::new(Self {
+            registry: Arc::clone(&registry),
+            connector,
+            view: watch::Sender::default(),
+            pins: PinCache::default(),
+            attached: Attached::default(),
+            ring: Mutex::new(Ring::new([], None)),
+            runners: Mutex::default(),
+            components: Cache::new(COMPONENTS),
+            stop: Mutex::default(),
+        });
+        membership::ask(&*registry, &upstream.view).await;
+        upstream.take_view();
+        let stop = CancellationToken::new();
+        // The tasks hold it weakly, lest it never be dropped.
+        let weak = Arc::downgrade(&upstream);
+        let follow = membership::follow(registry, upstream.view.clone(), move |event| {
+            if let Some(upstream) = weak.upgrade() {
+                upstream.apply(event);
+            }
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+        let (weak, mut view) = (Arc::downgrade(&upstream), upstream.view.subscribe());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            while view.changed().await.is_ok() {
+                let Some(upstream) = weak.upgrade() else { return };
+                upstream.take_view();
+            }
+        }));
+        *lock(&upstream.stop) = Some(stop.drop_guard());
+        upstream
     }
 
-    /// The runner for a WebSocket: the one that has the session to resume, else the one where a
-    /// session with the fresh id belongs.
-    pub(crate) async fn for_session(
+    /// Whether there is a runner to send anybody to.
+    pub fn has_runners(&self) -> bool {
+        self.view.borrow().members.values().any(Member::serves)
+    }
+
+    /// Waits until a runner is no member any more, or has changed.
+    pub(crate) async fn gone(&self, runner: &RunnerId) {
+        let mut view = self.view.subscribe();
+        // The sender is ours.
+        let _ = view.wait_for(|view| !view.members.get(runner).is_some_and(Member::serves)).await;
+    }
+
+    /// The place for a WebSocket: the runner that has the session to resume, else the one where a session with the fresh id
+    /// belongs, but for the excluded ones.
+    pub(crate) async fn place(
         &self,
         fresh: SessionId,
         resume: Option<SessionId>,
-    ) -> Result<Runner, GatewayError> {
-        let members = self.registry.members().await?;
+        excluded: &[RunnerId],
+    ) -> Result<Placement, GatewayError> {
         if let Some(resume) = resume
-            && let Some(pin) = self.registry.pinned(resume).await?
-            && let Some(runner) = self.runner(&members, &pin.runner)
+            && let Some((runner, resume_epoch)) = self.home(resume).await
+            && !excluded.contains(&runner.id)
         {
-            return Ok(runner);
+            return Ok(Placement { runner, epoch: 0, resume_epoch, is_home: true });
         }
-        let ring = Ring::new(&members, None);
-        let choice = ring.place(&fresh).ok_or(GatewayError::NoRunner)?;
-        let pin = self.registry.pin(fresh, choice).await?;
-        self.runner(&members, &pin.runner).ok_or(GatewayError::NoRunner)
-    }
-
-    /// Makes sure that a session can be found again where it turned out to be.
-    pub(crate) async fn bound(&self, session: SessionId, runner: &RunnerId) -> Result<(), GatewayError> {
-        self.registry.pin(session, runner).await?;
-        Ok(())
-    }
-
-    /// The runner for a plain HTTP request: the owner of the session that its path names, or any.
-    pub(crate) async fn for_request(&self, session: Option<SessionId>) -> Result<Runner, GatewayError> {
-        let members = self.registry.members().await?;
-        if let Some(session) = session
-            && let Some(pin) = self.registry.pinned(session).await?
-            && let Some(runner) = self.runner(&members, &pin.runner)
-        {
-            return Ok(runner);
-        }
-        let ready = |member: &&Member| member.phase == RunnerPhase::Ready;
-        let member = members.iter().find(ready).ok_or(GatewayError::NoRunner)?;
-        self.runner(&members, &member.runner).ok_or(GatewayError::NoRunner)
-    }
-
-    fn runner(&self, members: &[Member], id: &RunnerId) -> Option<Runner> {
-        let member = members.iter().find(|member| member.runner == *id)?;
-        let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let connect = || Runner {
-            id: id.clone(),
-            client: RunnerClient::new(self.connector.connect(member)).max_decoding_message_size(2 * MAX_CHUNK_BYTES),
-            settings: Arc::default(),
+        let choice = {
+            let mut ring = lock(&self.ring);
+            let choice = ring.place(&fresh, excluded).ok_or(GatewayError::NoRunner)?.clone();
+            ring.add(&choice);
+            choice
         };
-        Some(runners.entry(id.clone()).or_insert_with(connect).clone())
+        let pin = match self.registry.pin(fresh, &choice).await {
+            Ok(pin) => pin,
+            Err(error) => {
+                debug!("a session goes without a pin for now: {error}");
+                Pin { runner: choice, epoch: 0 }
+            }
+        };
+        let runner = self.runner(&pin.runner).ok_or(GatewayError::NoRunner)?;
+        Ok(Placement { runner, epoch: pin.epoch, resume_epoch: 0, is_home: false })
     }
+
+    /// A session's owner, with the epoch of its pin. Where the owner's lease has ended, it gets another one.
+    async fn home(&self, session: SessionId) -> Option<(Runner, u64)> {
+        let deadline = Instant::now() + SETTLING_LIMIT;
+        loop {
+            let pin = match self.pins.ask(&*self.registry, session).await {
+                Ok(pin) => pin,
+                Err(error) => {
+                    debug!(?session, "guessing where a session is: {error}");
+                    return self.guess(session);
+                }
+            };
+            if let Some(pin) = &pin
+                && !self.serves(&pin.runner)
+            {
+                // It may have joined since we last asked.
+                membership::ask(&*self.registry, &self.view).await;
+            }
+            let settling = self.view.borrow().settling;
+            match pin {
+                Some(pin) if self.serves(&pin.runner) => return Some((self.runner(&pin.runner)?, pin.epoch)),
+                // Whoever is missing may be about to say that it is there.
+                _ if settling && Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                Some(pin) => return self.give_new_home(session, &pin).await,
+                None => return None,
+            }
+        }
+    }
+
+    async fn give_new_home(&self, session: SessionId, pin: &Pin) -> Option<(Runner, u64)> {
+        let choice = lock(&self.ring).place(&session, std::slice::from_ref(&pin.runner))?.clone();
+        match self.registry.move_pin(session, pin, &choice).await {
+            Ok(moved) => {
+                info!(?session, old_owner = %pin.runner, owner = %moved.runner, epoch = moved.epoch, "moved a session's pin");
+                self.pins.remember(session, &moved);
+                Some((self.runner(&moved.runner)?, moved.epoch))
+            }
+            Err(error) => {
+                debug!(?session, "cannot move a session's pin: {error}");
+                None
+            }
+        }
+    }
+
+    /// Where a session is likely to be while the registry is away.
+    fn guess(&self, session: SessionId) -> Option<(Runner, u64)> {
+        if let Some(pin) = self.pins.remembered(session) {
+            return Some((self.runner(&pin.runner)?, pin.epoch));
+        }
+        let choice = lock(&self.ring).first_choice(&session)?.clone();
+        Some((self.runner(&choice)?, 0))
+    }
+
+    /// Remembers where a session turned out to be.
+    pub(crate) fn bound(&self, session: SessionId, runner: &RunnerId, epoch: u64) {
+        if epoch != 0 {
+            self.pins.remember(session, &Pin { runner: runner.clone(), epoch });
+        }
+    }
+
+    /// The runners that can answer a plain HTTP request, in the order in which to ask them. All but the first are for when it
+    /// can't be reached, or for when it doesn't have what others may have.
+    pub(crate) async fn for_request(&self, route: &Route) -> Result<Vec<Runner>, GatewayError> {
+        let members: Vec<_> = match route {
+            Route::Session(session) => self.owner(*session).await.into_iter().collect(),
+            Route::Media(file) => self.media_holders(file).await,
+            Route::Component(name) => self.component_holders(name),
+            Route::Agent => self.agent().into_iter().collect(),
+            Route::Any => Vec::new(),
+        };
+        let members = if members.is_empty() { self.anybody() } else { members };
+        let runners: Vec<_> = members.iter().filter_map(|runner| self.runner(runner)).collect();
+        if runners.is_empty() { Err(GatewayError::NoRunner) } else { Ok(runners) }
+    }
+
+    /// Remembers who has a component.
+    pub(crate) fn found_component(&self, name: &str, runner: &RunnerId) {
+        self.components.insert(name.to_owned(), runner.clone());
+    }
+
+    async fn owner(&self, session: SessionId) -> Option<RunnerId> {
+        let deadline = Instant::now() + SETTLING_LIMIT;
+        loop {
+            match self.pins.find(&*self.registry, session).await {
+                Ok(Some(pin)) if self.serves(&pin.runner) => return Some(pin.runner),
+                Ok(None) if self.view.borrow().settling && Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                Ok(_) => return None,
+                Err(_) => return lock(&self.ring).first_choice(&session).cloned(),
+            }
+        }
+    }
+
+    async fn media_holders(&self, file: &MediaId) -> Vec<RunnerId> {
+        let mut holders = Vec::new();
+        for lag in [Duration::ZERO, MEDIA_LAG] {
+            sleep(lag).await;
+            match self.registry.media(file).await {
+                Ok(runners) => holders = runners,
+                Err(RegistryError::Unavailable(_)) => return self.everybody(),
+                Err(error) => {
+                    debug!("{error}");
+                    return self.everybody();
+                }
+            }
+            holders.retain(|runner| self.serves(runner));
+            if !holders.is_empty() {
+                return holders;
+            }
+        }
+        if self.view.borrow().settling { self.everybody() } else { holders }
+    }
+
+    fn component_holders(&self, name: &String) -> Vec<RunnerId> {
+        let mut holders = self.everybody();
+        if let Some(known) = self.components.get(name)
+            && let Some(place) = holders.iter().position(|runner| *runner == known)
+        {
+            holders[..=place].rotate_right(1);
+        }
+        holders
+    }
+
+    /// The one runner for routes that keep sessions of their own.
+    fn agent(&self) -> Option<RunnerId> {
+        let view = self.view.borrow();
+        view.members.values().find(|member| member.serves()).map(|member| member.runner.clone())
+    }
+
+    /// Some runners, the busiest first: what scripts have made is where scripts have run.
+    fn everybody(&self) -> Vec<RunnerId> {
+        let view = self.view.borrow();
+        let mut members: Vec<_> = view.members.values().filter(|member| member.serves()).collect();
+        members.sort_by_key(|member| Reverse(member.load.sessions));
+        members.into_iter().take(MAX_ASKED).map(|member| member.runner.clone()).collect()
+    }
+
+    /// Two runners by chance, the less busy one first. Always asking the least busy of all would have all gateways ask the
+    /// same one until they hear of new loads.
+    fn anybody(&self) -> Vec<RunnerId> {
+        let view = self.view.borrow();
+        let mut ready: Vec<_> = view.members.values().filter(|member| member.takes_sessions()).collect();
+        if ready.is_empty() {
+            ready = view.members.values().filter(|member| member.serves()).collect();
+        }
+        let mut chosen: Vec<_> =
+            (0..ready.len().min(2)).map(|_| ready.swap_remove(fastrand::usize(..ready.len()))).collect();
+        chosen.sort_by_key(|member| member.load.running);
+        chosen.into_iter().map(|member| member.runner.clone()).collect()
+    }
+
+    fn serves(&self, runner: &RunnerId) -> bool {
+        self.view.borrow().members.get(runner).is_some_and(Member::serves)
+    }
+
+    fn runner(&self, id: &RunnerId) -> Option<Runner> {
+        let view = self.view.borrow();
+        let member = view.members.get(id)?;
+        let mut runners = lock(&self.runners);
+        if let Some(runner) = runners.get(id) {
+            return Some(runner.clone());
+        }
+        let runner = Runner::new(&*self.connector, member)?;
+        runners.insert(id.clone(), runner.clone());
+        Some(runner)
+    }
+
+    fn apply(&self, event: &Event) {
+        self.pins.apply(event);
+        if let Event::Pin { session, pin: Some(pin) } = event {
+            self.attached.moved(*session, &pin.runner);
+        }
+    }
+
+    /// Brings what follows from the members up to date.
+    fn take_view(&self) {
+        let view = Arc::clone(&self.view.borrow());
+        lock(&self.ring).update(view.members.values(), view.revision.as_deref());
+        // Connections that are in use live on in those who use them.
+        lock(&self.runners).retain(|runner, _| view.members.contains_key(runner));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change leaves what is in there whole, so a panic elsewhere does no harm.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,21 +22,24 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use http::{HeaderMap, HeaderValue, header, request::Parts};
+use streamfleet_cluster::LEASE;
 use streamfleet_proto::{
     MAX_CHUNK_BYTES, RunnerId, SessionId,
-    common::{Accepted, AppSettings, Close, ResponseHead},
+    common::{Accepted, AppSettings, Close, RequestHead, ResponseHead},
     runner::{BrowserFrame, SessionOpen, SessionRequest, SessionResponse, session_request, session_response},
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 use tracing::debug;
 
 use crate::{
+    attached::Attachment,
+    closing::Closing,
     error::{GatewayError, SERVICE_RESTART},
     head::{Ends, request_head, response},
     upstream::{Runner, Upstream},
@@ -44,6 +47,13 @@ use crate::{
 
 /// How long a runner may take to accept a WebSocket, including the wait for a worker.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(40);
+/// How long to look for a runner that accepts a WebSocket: browsers give up a little later.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// How long to try and reach the runner that has a session. By then its lease has ended, if it is gone and the registry can
+/// be asked; if it can't, a new session is better than none.
+const HOME_LIMIT: Duration = Duration::from_secs(LEASE.as_secs() + 2);
+/// Pause before the same runner is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Messages on their way from one browser; past it the browser's connection isn't read.
 const UP_QUEUE: usize = 16;
 /// How often a quiet browser is pinged where the app's settings don't say.
@@ -54,14 +64,13 @@ const READ_BUFFER: usize = 4 * 1024;
 /// How long a browser is given to take the closing handshake.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
-const GOING_AWAY: u16 = 1001;
+pub(crate) const GOING_AWAY: u16 = 1001;
 const NO_STATUS: u32 = 1005;
 const MESSAGE_TOO_BIG: u16 = 1009;
 
 /// What ends a WebSocket from outside, and who waits for its end.
 pub(crate) struct Lifetime {
-    /// Cancelled when all are to be closed.
-    pub(crate) closing: CancellationToken,
+    pub(crate) closing: Closing,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -79,16 +88,8 @@ pub(crate) async fn handle(
         Err(rejection) => return Ok(rejection.into_response()),
     };
 
-    let fresh = SessionId::random();
-    let runner = upstream.for_session(fresh, resume).await?;
-    let settings = runner.settings().await?.clone();
-    let open = SessionOpen {
-        session_id: fresh.to_string(),
-        resume_session_id: resume.map(|id| id.to_string()).unwrap_or_default(),
-        head: Some(head),
-    };
-    let (link, first) = Link::open(upstream.clone(), runner, open).await?;
-    let accepted = match first {
+    let (link, opening, settings) = connect(upstream, head, resume).await?;
+    let accepted = match opening {
         Opening::Accepted(accepted) => accepted,
         Opening::Refused(head) => return link.refusal(head).await,
     };
@@ -115,6 +116,57 @@ fn session_to_resume(headers: &HeaderMap) -> Option<SessionId> {
     list.split(',').nth(2)?.trim().parse().ok()
 }
 
+/// Opens a stream to the runner where the WebSocket belongs. As long as time allows, one that can't be reached isn't the end:
+/// a session's home is tried again until it is there or has lost the session, and for a new session others will do.
+async fn connect(
+    upstream: &Arc<Upstream>,
+    head: RequestHead,
+    resume: Option<SessionId>,
+) -> Result<(Link, Opening, AppSettings), GatewayError> {
+    let began = Instant::now();
+    let mut excluded = Vec::new();
+    loop {
+        let fresh = SessionId::random();
+        let placement = match upstream.place(fresh, resume, &excluded).await {
+            Err(GatewayError::NoRunner) if !excluded.is_empty() && began.elapsed() < CONNECT_LIMIT => {
+                excluded.clear();
+                sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            placement => placement?,
+        };
+        let (runner, is_home) = (placement.runner.id.clone(), placement.is_home);
+        let open = SessionOpen {
+            session_id: fresh.to_string(),
+            resume_session_id: resume.map(|id| id.to_string()).unwrap_or_default(),
+            head: Some(head.clone()),
+            epoch: placement.epoch,
+            resume_epoch: placement.resume_epoch,
+        };
+        let epochs = [Some((fresh, placement.epoch)), resume.map(|session| (session, placement.resume_epoch))];
+        let attempt = async {
+            let settings = placement.runner.settings().await?.clone();
+            let (link, opening) = Link::open(Arc::clone(upstream), placement.runner, open, epochs).await?;
+            Ok((link, opening, settings))
+        };
+        let outcome = tokio::select! {
+            outcome = attempt => outcome,
+            () = upstream.gone(&runner) => Err(GatewayError::Gone(runner.clone())),
+        };
+        match outcome {
+            Err(error) if error.is_unreachable() && began.elapsed() < CONNECT_LIMIT => {
+                debug!("trying again: {error}");
+                if is_home && began.elapsed() < HOME_LIMIT {
+                    sleep(RETRY_PAUSE).await;
+                } else {
+                    excluded.push(runner);
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// What a runner answers a handshake with.
 enum Opening {
     Accepted(Accepted),
@@ -125,12 +177,22 @@ enum Opening {
 struct Link {
     upstream: Arc<Upstream>,
     runner: RunnerId,
+    /// The epochs of the sessions that it may turn out to carry.
+    epochs: Epochs,
     up: mpsc::Sender<SessionRequest>,
     down: Streaming<SessionResponse>,
 }
 
+/// Sessions with the epochs of their pins; 0 for none.
+type Epochs = [Option<(SessionId, u64)>; 2];
+
 impl Link {
-    async fn open(upstream: Arc<Upstream>, runner: Runner, open: SessionOpen) -> Result<(Self, Opening), GatewayError> {
+    async fn open(
+        upstream: Arc<Upstream>,
+        runner: Runner,
+        open: SessionOpen,
+        epochs: Epochs,
+    ) -> Result<(Self, Opening), GatewayError> {
         let Runner { id, mut client, .. } = runner;
         let (up, requests) = mpsc::channel(UP_QUEUE);
         let open = request(session_request::Kind::Open(open));
@@ -155,7 +217,7 @@ impl Link {
         };
         let (down, opening) =
             timeout(ACCEPT_LIMIT, handshake).await.map_err(|_| GatewayError::Timeout(id.clone()))??;
-        let link = Self { upstream, runner: id, up, down };
+        let link = Self { upstream, runner: id, epochs, up, down };
         Ok((link, opening))
     }
 
@@ -171,7 +233,7 @@ impl Link {
     }
 
     /// Carries messages until either side ends.
-    async fn run(self, socket: WebSocket, settings: &AppSettings, closing: CancellationToken) {
+    async fn run(self, socket: WebSocket, settings: &AppSettings, closing: Closing) {
         let ping = match settings.websocket_ping_seconds {
             0 => DEFAULT_PING,
             seconds => Duration::from_secs(seconds.into()),
@@ -181,6 +243,8 @@ impl Link {
         let mut down = Down {
             upstream: self.upstream,
             runner: self.runner,
+            epochs: self.epochs,
+            attachment: None,
             responses: self.down,
             sink,
             partial: BytesMut::new(),
@@ -193,7 +257,7 @@ impl Link {
         let farewell = tokio::select! {
             farewell = up.run() => farewell,
             farewell = down.run() => farewell,
-            () = closing.cancelled() => Some(close_frame(GOING_AWAY, "")),
+            code = closing.due() => Some(close_frame(code, "")),
         };
         let end = async {
             // Whoever can't be written to any more needs no farewell.
@@ -279,6 +343,9 @@ fn is_too_big(error: &axum::Error) -> bool {
 struct Down<'a> {
     upstream: Arc<Upstream>,
     runner: RunnerId,
+    epochs: Epochs,
+    /// Known once the session is.
+    attachment: Option<Attachment>,
     responses: Streaming<SessionResponse>,
     sink: SplitSink<WebSocket, Message>,
     partial: BytesMut,
@@ -292,6 +359,10 @@ impl Down<'_> {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let sent = tokio::select! {
+                () = moved(self.attachment.as_ref()) => {
+                    debug!(runner = %self.runner, "a session has another owner");
+                    return Some(close_frame(SERVICE_RESTART, ""));
+                }
                 response = self.responses.message() => match response {
                     Ok(Some(SessionResponse { kind: Some(kind) })) => match self.deliver(kind).await {
                         Ok(None) => Ok(()),
@@ -345,10 +416,10 @@ impl Down<'_> {
             session_response::Kind::Text(text) => self.send(Message::Text(text.into())).await?,
             session_response::Kind::Bound(bound) => {
                 if let Ok(session) = bound.session_id.parse() {
-                    // A session that can't be recorded works; only coming back to it may not.
-                    if let Err(error) = self.upstream.bound(session, &self.runner).await {
-                        debug!("could not pin a session: {error}");
-                    }
+                    let mut known = self.epochs.into_iter().flatten();
+                    let epoch = known.find(|(known, _)| *known == session).map_or(0, |(_, epoch)| epoch);
+                    self.upstream.bound(session, &self.runner, epoch);
+                    self.attachment = Some(self.upstream.attached.attach(session, self.runner.clone()));
                 }
             }
             session_response::Kind::Close(close) => {
@@ -380,6 +451,14 @@ impl Down<'_> {
             Ok(written) => written.map_err(Unsent::Failed),
             Err(_) => Err(Unsent::Stuck),
         }
+    }
+}
+
+/// Waits until the session has another owner.
+async fn moved(attachment: Option<&Attachment>) {
+    match attachment {
+        Some(attachment) => attachment.moved.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

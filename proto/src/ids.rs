@@ -92,6 +92,32 @@ impl fmt::Display for RunnerId {
     }
 }
 
+/// A media file's name without its extension: a content hash in hexadecimal digits, of at most 128.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MediaId(String);
+
+impl MediaId {
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MediaId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if valid { Ok(Self(text.to_owned())) } else { Err(IdError::new("media file id", text)) }
+    }
+}
+
+impl fmt::Display for MediaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +139,18 @@ mod tests {
     fn a_logged_session_id_is_no_key() {
         let id = SessionId::random();
         assert!(!format!("{id:?}").contains(&id.to_string()));
+    }
+
+    #[test]
+    fn media_ids_are_hashes() {
+        let longest = "f".repeat(128);
+        for good in ["0", "9a3f", longest.as_str()] {
+            assert!(good.parse::<MediaId>().is_ok(), "{good}");
+        }
+        let long = "f".repeat(129);
+        for bad in ["", "g", "a b", "a}b", "../a", long.as_str()] {
+            assert!(bad.parse::<MediaId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use streamfleet_proto::SessionId;
+use streamfleet_proto::{MediaId, SessionId};
 
 /// Which worker has which session and which media file. Workers go by their number.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Directory {
 struct Inner {
     sessions: HashMap<SessionId, u32>,
     // Media ids are content hashes, so several workers may have made the same file.
-    media: HashMap<String, Vec<u32>>,
+    media: HashMap<MediaId, Vec<u32>>,
 }
 
 impl Directory {
@@ -25,13 +25,15 @@ impl Directory {
         self.write(|inner| inner.sessions.insert(session, worker));
     }
 
-    /// Forgets the session, unless another worker has taken it meanwhile.
-    pub(crate) fn end(&self, session: SessionId, worker: u32) {
+    /// Forgets the session, unless another worker has taken it meanwhile. True if it was this worker's.
+    pub(crate) fn end(&self, session: SessionId, worker: u32) -> bool {
         self.write(|inner| {
-            if inner.sessions.get(&session) == Some(&worker) {
+            let ends = inner.sessions.get(&session) == Some(&worker);
+            if ends {
                 inner.sessions.remove(&session);
             }
-        });
+            ends
+        })
     }
 
     pub(crate) fn owner(&self, session: SessionId) -> Option<u32> {
@@ -39,7 +41,7 @@ impl Directory {
         inner.sessions.get(&session).copied()
     }
 
-    pub(crate) fn add_media(&self, file_id: String, worker: u32) {
+    pub(crate) fn add_media(&self, file_id: MediaId, worker: u32) {
         self.write(|inner| {
             let workers = inner.media.entry(file_id).or_default();
             if !workers.contains(&worker) {
@@ -48,33 +50,34 @@ impl Directory {
         });
     }
 
-    pub(crate) fn remove_media(&self, file_id: &str, worker: u32) {
+    /// Forgets that a worker has the file. True if it was the last that had it.
+    pub(crate) fn remove_media(&self, file_id: &MediaId, worker: u32) -> bool {
         self.write(|inner| {
-            if let Some(workers) = inner.media.get_mut(file_id) {
-                workers.retain(|&other| other != worker);
-                if workers.is_empty() {
-                    inner.media.remove(file_id);
-                }
+            let Some(workers) = inner.media.get_mut(file_id) else { return false };
+            workers.retain(|&other| other != worker);
+            let gone = workers.is_empty();
+            if gone {
+                inner.media.remove(file_id);
             }
-        });
+            gone
+        })
     }
 
     /// The worker to get a media file from.
-    pub(crate) fn media_holder(&self, file_id: &str) -> Option<u32> {
+    pub(crate) fn media_holder(&self, file_id: &MediaId) -> Option<u32> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         inner.media.get(file_id)?.first().copied()
     }
 
-    /// Forgets everything that a worker had, and tells how many sessions that were.
-    pub(crate) fn forget_worker(&self, worker: u32) -> usize {
+    /// Forgets everything that a worker had. Returns the sessions, and the files that nobody else has.
+    pub(crate) fn forget_worker(&self, worker: u32) -> (Vec<SessionId>, Vec<MediaId>) {
         self.write(|inner| {
-            let before = inner.sessions.len();
-            inner.sessions.retain(|_, &mut owner| owner != worker);
-            inner.media.retain(|_, workers| {
+            let sessions = inner.sessions.extract_if(|_, owner| *owner == worker).map(|(session, _)| session).collect();
+            for workers in inner.media.values_mut() {
                 workers.retain(|&other| other != worker);
-                !workers.is_empty()
-            });
-            before - inner.sessions.len()
+            }
+            let media = inner.media.extract_if(|_, workers| workers.is_empty()).map(|(file, _)| file).collect();
+            (sessions, media)
         })
     }
 
@@ -103,13 +106,14 @@ mod tests {
     #[test]
     fn a_file_is_found_as_long_as_one_worker_has_it() {
         let directory = Directory::default();
-        directory.add_media("a".into(), 0);
-        directory.add_media("a".into(), 1);
-        directory.add_media("a".into(), 1);
-        directory.remove_media("a", 0);
-        assert_eq!(directory.media_holder("a"), Some(1));
-        directory.remove_media("a", 1);
-        assert_eq!(directory.media_holder("a"), None);
+        let file: MediaId = "a".parse().unwrap();
+        directory.add_media(file.clone(), 0);
+        directory.add_media(file.clone(), 1);
+        directory.add_media(file.clone(), 1);
+        assert!(!directory.remove_media(&file, 0));
+        assert_eq!(directory.media_holder(&file), Some(1));
+        assert!(directory.remove_media(&file, 1));
+        assert_eq!(directory.media_holder(&file), None);
     }
 
     #[test]
@@ -118,10 +122,11 @@ mod tests {
         let (lost, kept) = (SessionId::random(), SessionId::random());
         directory.bind(lost, 0);
         directory.bind(kept, 1);
-        directory.add_media("a".into(), 0);
-        assert_eq!(directory.forget_worker(0), 1);
+        let file: MediaId = "a".parse().unwrap();
+        directory.add_media(file.clone(), 0);
+        assert_eq!(directory.forget_worker(0), (vec![lost], vec![file.clone()]));
         assert_eq!(directory.owner(lost), None);
         assert_eq!(directory.owner(kept), Some(1));
-        assert_eq!(directory.media_holder("a"), None);
+        assert_eq!(directory.media_holder(&file), None);
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, io, pin::Pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use streamfleet_cluster::Route;
 use streamfleet_proto::{
-    SessionId,
     common::{Header, RequestHead, ResponseHead},
     runner::{HttpRequest, HttpResponse, http_request, http_response},
     worker::{Open, stream_event, stream_request},
@@ -28,53 +28,23 @@ const MAX_SHORT_BYTES: u64 = 256 * 1024;
 /// How many workers are asked the same at most; there may be many.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Which worker can answer a request, by its path.
-#[derive(Debug, PartialEq, Eq)]
-enum Affinity<'a> {
-    /// The worker that has this session: uploads.
-    Session(SessionId),
-    /// The worker that made this file.
-    Media(&'a str),
-    /// A worker whose script has run: it is what registers components.
-    Components,
-    /// Always the same worker: the agent API keeps sessions by ids in its bodies.
-    Agent,
-    /// Any worker.
-    Any,
-}
-
-impl<'a> Affinity<'a> {
-    fn of(raw_path: &'a [u8], base_url_path: &str) -> Self {
-        let path = std::str::from_utf8(raw_path).unwrap_or_default();
-        let path = path.trim_start_matches('/');
-        let path = match path.strip_prefix(base_url_path) {
-            Some(rest) if !base_url_path.is_empty() => rest.trim_start_matches('/'),
-            _ => path,
-        };
-        let mut segments = path.split('/');
-        match (segments.next(), segments.next(), segments.next()) {
-            (Some("_stcore"), Some("upload_file"), Some(session)) => session.parse().map_or(Self::Any, Self::Session),
-            (Some("_stcore"), Some("bidi-components"), _) | (Some("component"), Some(_), _) => Self::Components,
-            (Some("_stcore"), Some("agent"), _) => Self::Agent,
-            (Some("media"), Some(file), None) => Self::Media(file.rsplit_once('.').map_or(file, |(id, _)| id)),
-            _ => Self::Any,
-        }
-    }
-}
-
 /// Answers a request whose head has been read from `body` already.
 pub(crate) async fn answer(pool: Pool, head: RequestHead, body: Streaming<HttpRequest>) -> Result<Responses, Status> {
     let base_url_path = pool.app().settings.as_ref().map_or("", |settings| settings.base_url_path.as_str());
-    let affinity = Affinity::of(&head.raw_path, base_url_path);
-    let first = match affinity {
-        Affinity::Session(session) => pool.for_session(Some(session)).await,
-        Affinity::Agent => pool.first().await,
-        Affinity::Media(file) => pool.for_media(file),
-        Affinity::Components | Affinity::Any => pool.any().await,
+    let route = Route::of(&head.raw_path, base_url_path);
+    let first = match &route {
+        Route::Session(session) => {
+            if !pool.ownership().lease.admit().await {
+                return Err(Status::unavailable("it is not known who owns the session"));
+            }
+            pool.for_session(Some(*session)).await
+        }
+        Route::Agent => pool.first().await,
+        Route::Media(file) => pool.for_media(file),
+        Route::Component(_) | Route::Any => pool.any().await,
     };
     if asks_only(&head) {
-        let may_be_elsewhere = matches!(affinity, Affinity::Media(_) | Affinity::Components);
-        return ask_around(&pool, &head, first, may_be_elsewhere).await;
+        return ask_around(&pool, &head, first, route.may_be_elsewhere()).await;
     }
     let placed = match first {
         Some(placed) => placed,
@@ -261,32 +231,4 @@ async fn forward(mut body: Streaming<HttpRequest>, mut sender: StreamSender) {
 fn worker_gone(placed: &Placed, error: &io::Error) -> Status {
     debug!(worker = placed.worker.index, "a request broke off: {error}");
     Status::unavailable(format!("worker {} is gone", placed.worker.index))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_name_the_worker() {
-        let session = SessionId::random();
-        let upload = format!("/_stcore/upload_file/{session}/some-file");
-        let of = |path| Affinity::of(path, "");
-        assert_eq!(of(upload.as_bytes()), Affinity::Session(session));
-        assert_eq!(of(b"/_stcore/upload_file/nonsense/x"), Affinity::Any);
-        assert_eq!(of(b"/media/abc.png"), Affinity::Media("abc"));
-        assert_eq!(of(b"/media/abc"), Affinity::Media("abc"));
-        assert_eq!(of(b"/component/my.thing/index.html"), Affinity::Components);
-        assert_eq!(of(b"/_stcore/bidi-components/a/b.js"), Affinity::Components);
-        assert_eq!(of(b"/_stcore/agent/mcp"), Affinity::Agent);
-        assert_eq!(of(b"/_stcore/health"), Affinity::Any);
-        assert_eq!(of(b"/"), Affinity::Any);
-        assert_eq!(of(b"/\xff"), Affinity::Any);
-    }
-
-    #[test]
-    fn a_base_path_stands_in_front() {
-        assert_eq!(Affinity::of(b"/a/b/media/x.png", "a/b"), Affinity::Media("x"));
-        assert_eq!(Affinity::of(b"/media/x.png", "a/b"), Affinity::Media("x"));
-    }
 }

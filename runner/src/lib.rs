@@ -2,6 +2,7 @@
 //!
 //! - [`interpreter`] finds or makes the Python that the app runs on.
 //! - [`Pool`] keeps one worker per core alive and knows which of them owns which session.
+//! - [`Ownership`] knows which sessions are this runner's, and [`Registrar`] keeps the registry's word on it.
 //! - [`RunnerService`] is the gRPC face of a pool.
 
 mod directory;
@@ -10,10 +11,13 @@ mod failure;
 mod fake;
 mod http;
 pub mod interpreter;
+mod lease;
 mod options;
+mod ownership;
 mod package;
 mod pool;
 mod process;
+mod registrar;
 mod service;
 mod session;
 mod slot;
@@ -21,7 +25,9 @@ mod stream;
 
 pub use failure::WorkerFailure;
 pub use options::PoolOptions;
+pub use ownership::Ownership;
 pub use package::WorkerPackage;
 pub use pool::Pool;
 pub use process::{Process, PythonSpawner, Spawner};
+pub use registrar::{Announcement, Registrar};
 pub use service::RunnerService;

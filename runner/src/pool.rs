@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use streamfleet_cluster::{Load, Pin};
 use streamfleet_proto::{
-    SessionId,
+    MediaId, SessionId,
     runner::{WorkerPhase, WorkerStatus},
     worker::Ready,
 };
@@ -13,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     failure::WorkerFailure,
     options::PoolOptions,
+    ownership::Ownership,
     process::Spawner,
     slot::{ConnectionLease, Phase, ReadyWorker, Shared, Slot},
 };
@@ -37,12 +39,17 @@ struct Inner {
 
 impl Pool {
     /// Starts the workers, and returns when one of them serves.
-    pub async fn start(options: PoolOptions, spawner: Arc<dyn Spawner>) -> Result<Self, Arc<WorkerFailure>> {
+    pub async fn start(
+        options: PoolOptions,
+        spawner: Arc<dyn Spawner>,
+        ownership: Arc<Ownership>,
+    ) -> Result<Self, Arc<WorkerFailure>> {
         let slots: Vec<_> = (0..options.workers.max(1)).map(|index| Arc::new(Slot::new(index))).collect();
         let shared = Arc::new(Shared {
             options,
             spawner,
             directory: crate::directory::Directory::default(),
+            ownership,
             public_port: watch::Sender::new(0),
             changes: watch::Sender::new(0),
         });
@@ -96,6 +103,58 @@ impl Pool {
         self.inner.tasks.wait().await;
     }
 
+    /// The sessions that are owned here.
+    pub(crate) fn ownership(&self) -> &Ownership {
+        &self.inner.shared.ownership
+    }
+
+    /// Ends a session here that has another owner.
+    pub(crate) fn give_up(&self, session: SessionId, holder: &Pin) {
+        if self.ownership().fence(session, holder)
+            && let Some(worker) = self.inner.shared.directory.owner(session)
+        {
+            self.inner.shared.directory.end(session, worker);
+            if let Some(slot) = self.slot(worker) {
+                slot.end_session(session);
+            }
+        }
+    }
+
+    /// Ends a session here that is pinned here anew, with a greater epoch than the one it has here: somebody else may have had it
+    /// in between.
+    pub(crate) fn give_up_older(&self, session: SessionId, epoch: u64) {
+        if self.ownership().epoch(session).is_some_and(|held| held < epoch) {
+            let holder = Pin { runner: self.ownership().runner().clone(), epoch };
+            self.give_up(session, &holder);
+        }
+    }
+
+    /// Waits until another number of workers serves.
+    pub(crate) async fn workers_changed(&self) {
+        let mut changes = self.inner.shared.changes.subscribe();
+        let before = self.load().workers;
+        // The sender is ours.
+        while self.load().workers == before && changes.changed().await.is_ok() {}
+    }
+
+    /// Whether any worker serves now.
+    pub fn is_serving(&self) -> bool {
+        self.inner.slots.iter().any(|slot| slot.ready().is_some())
+    }
+
+    /// How busy the workers are; the number of sessions is left out.
+    pub(crate) fn load(&self) -> Load {
+        let mut sum = Load::default();
+        for slot in &self.inner.slots {
+            let load = slot.load();
+            sum.workers += u32::from(slot.ready().is_some());
+            sum.connected += load.connected_sessions;
+            sum.running += load.running_scripts;
+            sum.resident_bytes += load.resident_bytes;
+        }
+        sum
+    }
+
     /// How each worker is.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.inner.slots.iter().map(|slot| status(slot)).collect()
@@ -127,7 +186,7 @@ impl Pool {
     }
 
     /// The worker that has this media file, if that is known.
-    pub(crate) fn for_media(&self, file_id: &str) -> Option<Placed> {
+    pub(crate) fn for_media(&self, file_id: &MediaId) -> Option<Placed> {
         let holder = self.inner.shared.directory.media_holder(file_id)?;
         self.placed(holder)
     }
@@ -156,8 +215,11 @@ impl Pool {
     }
 
     fn placed(&self, index: u32) -> Option<Placed> {
-        let slot = self.inner.slots.get(usize::try_from(index).ok()?)?;
-        Placed::on(slot)
+        self.slot(index).and_then(Placed::on)
+    }
+
+    fn slot(&self, index: u32) -> Option<&Arc<Slot>> {
+        self.inner.slots.get(usize::try_from(index).ok()?)
     }
 
     fn least_loaded(&self) -> Option<Placed> {
@@ -241,7 +303,8 @@ mod tests {
     async fn start(workers: u32, spawner: &Arc<FakeSpawner>) -> Result<Pool, Arc<WorkerFailure>> {
         let folder = tempfile::tempdir().unwrap();
         let spawner = Arc::clone(spawner);
-        Pool::start(options(workers, folder.path()), spawner).await
+        let ownership = Ownership::new("here".parse().unwrap());
+        Pool::start(options(workers, folder.path()), spawner, Arc::new(ownership)).await
     }
 
     async fn until_ready(pool: &Pool, workers: usize) {
@@ -342,6 +405,26 @@ mod tests {
         // Who leaves makes room.
         placed.retain(|placed| placed.worker.index != 1);
         assert_eq!(pool.any().await.unwrap().worker.index, 1);
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_is_told_to_end_what_another_runner_owns() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        let session = SessionId::random();
+        let fence = pool.ownership().own(session, 1);
+        pool.bind(session, 0);
+        pool.give_up(session, &Pin { runner: "there".parse().unwrap(), epoch: 2 });
+        assert!(fence.is_cancelled());
+        let told = || {
+            let heard = spawner.heard.lock().unwrap();
+            heard.iter().any(|kind| matches!(kind, control_request::Kind::EndSession(order) if order.session_id == session.to_string()))
+        };
+        while !told() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(pool.inner.shared.directory.owner(session), None);
         pool.stop().await;
     }
 

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use streamfleet_proto::{
-    RunnerId,
-    runner::{
-        HttpRequest, SessionRequest, StatusRequest, StatusResponse, http_request,
-        runner_server::{Runner, RunnerServer},
-        session_request,
-    },
+use streamfleet_proto::runner::{
+    HttpRequest, SessionRequest, StatusRequest, StatusResponse, http_request,
+    runner_server::{Runner, RunnerServer},
+    session_request,
 };
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -21,15 +18,14 @@ const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// The gRPC face of a pool.
 #[derive(Clone)]
 pub struct RunnerService {
-    id: RunnerId,
     revision: String,
     pool: Pool,
 }
 
 impl RunnerService {
     /// A service for this pool; `revision` names what was deployed of the app.
-    pub fn new(id: RunnerId, revision: String, pool: Pool) -> Self {
-        Self { id, revision, pool }
+    pub fn new(revision: String, pool: Pool) -> Self {
+        Self { revision, pool }
     }
 
     /// As a service for a tonic server.
@@ -71,7 +67,7 @@ impl Runner for RunnerService {
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let app = self.pool.app();
         Ok(Response::new(StatusResponse {
-            runner_id: self.id.to_string(),
+            runner_id: self.pool.ownership().runner().to_string(),
             revision: self.revision.clone(),
             streamlit_version: app.streamlit_version.clone(),
             python_version: app.python_version.clone(),

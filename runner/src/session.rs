@@ -1,6 +1,11 @@
 //! Carries one browser WebSocket between a gateway and the worker that has its session.
 
-use std::{collections::VecDeque, io, pin::Pin};
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
@@ -34,13 +39,42 @@ pub(crate) async fn open(
         // The browser may ask for anything; what is no session id is nobody's.
         text => text.parse().ok(),
     };
+    if !pool.ownership().lease.admit().await {
+        return Err(Status::unavailable("it is not known who owns the session"));
+    }
+    if let Some(session) = resume {
+        pool.give_up_older(session, open.resume_epoch);
+    }
     let stream_open = Open { head: open.head, websocket: true, session_id: fresh.to_string(), end_of_body: true };
     let (placed, (sender, receiver)) = connect(&pool, resume, stream_open).await?;
 
     let done = CancellationToken::new();
-    tokio::spawn(done.clone().run_until_cancelled_owned(forward(requests, sender)));
-    let down = Down { pool, placed, receiver, queue: VecDeque::new(), _done: done.drop_guard() };
+    let epochs = Epochs { fresh: (fresh, open.epoch), resume: resume.map(|session| (session, open.resume_epoch)) };
+    let fence = Arc::new(OnceLock::new());
+    let up = forward(pool.clone(), requests, sender, Arc::clone(&fence));
+    tokio::spawn(done.clone().run_until_cancelled_owned(up));
+    let down = Down { pool, placed, receiver, epochs, fence, queue: VecDeque::new(), _done: done.drop_guard() };
     Ok(Box::pin(stream::unfold(Some(down), Down::step)))
+}
+
+/// The epochs of the sessions that a WebSocket may turn out to carry; 0 where there is no pin.
+struct Epochs {
+    fresh: (SessionId, u64),
+    resume: Option<(SessionId, u64)>,
+}
+
+impl Epochs {
+    fn of(&self, session: SessionId) -> u64 {
+        let known = [Some(self.fresh), self.resume].into_iter().flatten();
+        known.into_iter().find(|(known, _)| *known == session).map_or(0, |(_, epoch)| epoch)
+    }
+}
+
+/// Cancelled when another runner owns the session that a WebSocket carries; empty while it is not known which that is.
+type Fence = Arc<OnceLock<CancellationToken>>;
+
+fn is_fenced(fence: &Fence) -> bool {
+    fence.get().is_some_and(CancellationToken::is_cancelled)
 }
 
 /// Connects to the worker that has the session. One that turns out to be dead has it no longer: then to another.
@@ -71,7 +105,7 @@ fn worker_gone(placed: &Placed, error: &io::Error) -> Status {
 }
 
 /// Takes what the browser sends to the worker. Its end closes the worker's side.
-async fn forward(mut requests: Streaming<SessionRequest>, mut sender: StreamSender) {
+async fn forward(pool: Pool, mut requests: Streaming<SessionRequest>, mut sender: StreamSender, fence: Fence) {
     let mut partial = BytesMut::new();
     while let Ok(Some(request)) = requests.message().await {
         let kind = match request.kind {
@@ -91,10 +125,22 @@ async fn forward(mut requests: Streaming<SessionRequest>, mut sender: StreamSend
             Some(session_request::Kind::Close(close)) => stream_request::Kind::Close(close),
             Some(session_request::Kind::Open(_)) | None => continue,
         };
+        // Nothing is done to a session that may be another runner's by now.
+        if !pool.ownership().lease.admit().await || is_fenced(&fence) {
+            return;
+        }
         if sender.send(kind).await.is_err() {
             // The receiving side notices as well, and tells the gateway.
             return;
         }
+    }
+}
+
+/// Waits until another runner owns the session.
+async fn fenced(fence: &Fence) {
+    match fence.get() {
+        Some(fence) => fence.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -103,6 +149,8 @@ struct Down {
     pool: Pool,
     placed: Placed,
     receiver: StreamReceiver,
+    epochs: Epochs,
+    fence: Fence,
     /// Pieces of the last event that are still to be sent.
     queue: VecDeque<session_response::Kind>,
     /// Ends the other direction with this one.
@@ -118,7 +166,14 @@ impl Down {
                 let response = SessionResponse { kind: Some(kind) };
                 return Some((Ok(response), (!last).then_some(down)));
             }
-            let event = match down.receiver.receive().await {
+            let received = tokio::select! {
+                biased;
+                () = fenced(&down.fence) => {
+                    return Some((Err(Status::aborted("the session has another owner")), None));
+                }
+                received = down.receiver.receive() => received,
+            };
+            let event = match received {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return Some((Err(worker_gone(&down.placed, &error)), None)),
                 // Without a farewell: the worker died, or dropped a browser that was too slow.
@@ -143,6 +198,9 @@ impl Down {
             stream_event::Kind::Bound(bound) => {
                 if let Ok(session) = bound.session_id.parse() {
                     self.pool.bind(session, self.placed.worker.index);
+                    let fence = self.pool.ownership().own(session, self.epochs.of(session));
+                    // A WebSocket is bound once.
+                    let _ = self.fence.set(fence);
                 }
                 self.queue.push_back(session_response::Kind::Bound(bound));
             }

@@ -13,8 +13,10 @@ use std::{
 };
 
 use streamfleet_proto::{
-    SessionId, WORKER_DESCRIPTORS,
-    worker::{ControlEvent, ControlRequest, Init, Listening, Load, Ready, Stop, control_event, control_request},
+    MediaId, SessionId, WORKER_DESCRIPTORS,
+    worker::{
+        ControlEvent, ControlRequest, EndSession, Init, Listening, Load, Ready, Stop, control_event, control_request,
+    },
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -29,6 +31,7 @@ use crate::{
     directory::Directory,
     failure::WorkerFailure,
     options::PoolOptions,
+    ownership::Ownership,
     process::{Process, Spawner},
     stream::{FrameReader, frame, frame_reader, read_message, write_raw_frame},
 };
@@ -72,6 +75,8 @@ pub(crate) struct Slot {
     phase: watch::Sender<Phase>,
     load: watch::Sender<Load>,
     restarts: AtomicU32,
+    /// Sessions that the worker is still to be told to end.
+    orders: watch::Sender<Vec<SessionId>>,
     /// WebSockets and requests that are being carried to or from it, the measure of how busy it is.
     connections: AtomicU32,
 }
@@ -81,16 +86,32 @@ pub(crate) struct Shared {
     pub(crate) options: PoolOptions,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) directory: Directory,
+    pub(crate) ownership: Arc<Ownership>,
     /// The port on which browsers reach the app; 0 while unknown.
     pub(crate) public_port: watch::Sender<u16>,
     /// Counts changes of any slot's phase.
     pub(crate) changes: watch::Sender<u64>,
 }
 
+impl Shared {
+    /// Forgets everything that a worker had, and tells how many sessions that were.
+    fn forget_worker(&self, worker: u32) -> usize {
+        let (sessions, media) = self.directory.forget_worker(worker);
+        for &session in &sessions {
+            self.ownership.ended(session);
+        }
+        for file in &media {
+            self.ownership.remove_media(file);
+        }
+        sessions.len()
+    }
+}
+
 impl Slot {
     pub(crate) fn new(index: u32) -> Self {
         Self {
             index,
+            orders: watch::Sender::new(Vec::new()),
             phase: watch::Sender::new(Phase::Starting),
             load: watch::Sender::new(Load::default()),
             restarts: AtomicU32::new(0),
@@ -121,6 +142,11 @@ impl Slot {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Has the worker end a session that is another runner's now.
+    pub(crate) fn end_session(&self, session: SessionId) {
+        self.orders.send_modify(|orders| orders.push(session));
+    }
+
     /// Counts a connection until the lease is dropped.
     pub(crate) fn lease(self: &Arc<Self>) -> ConnectionLease {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +162,7 @@ impl Slot {
             let Err(failure) = self.run_once(&shared, generation, &stop).await else {
                 break;
             };
-            let lost = shared.directory.forget_worker(self.index);
+            let lost = shared.forget_worker(self.index);
             self.load.send_replace(Load::default());
             self.restarts.fetch_add(1, Ordering::Relaxed);
             if started.elapsed() >= BACKOFF_RESET {
@@ -196,6 +222,9 @@ impl Life<'_> {
         let (reader, mut writer) = control.into_split();
         let mut reader = frame_reader(reader);
         let mut port = self.shared.public_port.subscribe();
+        // Sessions of the process before are none of this one's.
+        self.slot.orders.send_replace(Vec::new());
+        let mut orders = self.slot.orders.subscribe();
         self.send_init(&mut writer).await.map_err(WorkerFailure::Control)?;
         // Tell a port that is known already to a worker that starts late.
         port.mark_changed();
@@ -229,6 +258,11 @@ impl Life<'_> {
                             .map_err(WorkerFailure::Control)?;
                     }
                 }
+                changed = orders.changed(), if serving => {
+                    if changed.is_ok() {
+                        self.send_orders(&mut writer).await.map_err(WorkerFailure::Control)?;
+                    }
+                }
                 () = &mut start_limit, if !serving => {
                     return Err(WorkerFailure::StartTimeout(START_LIMIT));
                 }
@@ -251,9 +285,22 @@ impl Life<'_> {
         send(writer, control_request::Kind::Init(init)).await
     }
 
+    async fn send_orders(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+        let mut sessions = Vec::new();
+        self.slot.orders.send_if_modified(|orders| {
+            sessions = std::mem::take(orders);
+            false // Nobody is to be woken by it.
+        });
+        for session in sessions {
+            let order = EndSession { session_id: session.to_string() };
+            send(writer, control_request::Kind::EndSession(order)).await?;
+        }
+        Ok(())
+    }
+
     fn handle(&mut self, pid: u32, event: ControlEvent) {
         let index = self.slot.index;
-        let directory = &self.shared.directory;
+        let Shared { directory, ownership, .. } = self.shared;
         match event.kind {
             Some(control_event::Kind::Ready(ready)) => {
                 info!(worker = index, pid, "worker is ready");
@@ -262,14 +309,26 @@ impl Life<'_> {
             }
             Some(control_event::Kind::Fatal(fatal)) => self.refusal = Some(fatal.message),
             Some(control_event::Kind::SessionEnded(ended)) => match ended.session_id.parse::<SessionId>() {
-                Ok(session) => directory.end(session, index),
+                Ok(session) => {
+                    if directory.end(session, index) {
+                        ownership.ended(session);
+                    }
+                }
                 Err(error) => error!(worker = index, "{error}"),
             },
-            Some(control_event::Kind::MediaStored(stored)) => {
-                directory.add_media(stored.file_id, index);
-            }
+            Some(control_event::Kind::MediaStored(stored)) => match stored.file_id.parse::<MediaId>() {
+                Ok(file) => {
+                    directory.add_media(file.clone(), index);
+                    ownership.add_media(file);
+                }
+                Err(error) => error!(worker = index, "{error}"),
+            },
             Some(control_event::Kind::MediaRemoved(removed)) => {
-                directory.remove_media(&removed.file_id, index);
+                if let Ok(file) = removed.file_id.parse()
+                    && directory.remove_media(&file, index)
+                {
+                    ownership.remove_media(&file);
+                }
             }
             Some(control_event::Kind::Load(load)) => {
                 self.slot.load.send_replace(load);

@@ -1,167 +1,232 @@
 //! The registry of a cluster that is one process.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
-use streamfleet_proto::{RunnerId, SessionId};
+use streamfleet_proto::{MediaId, RunnerId, SessionId};
+use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     member::Member,
-    registry::{Pin, Registry, RegistryError},
+    registry::{Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events},
 };
 
 /// The registry of a cluster that is one process.
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    pin_ttl: Duration,
     state: Mutex<State>,
+    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug)]
 struct State {
-    members: BTreeMap<RunnerId, Member>,
-    pins: HashMap<SessionId, TimedPin>,
-    // Epochs come from one counter, so that a session pinned anew never gets an old one again.
+    members: BTreeMap<RunnerId, Timed<Member>>,
+    revision: Option<String>,
+    pins: HashMap<SessionId, Timed<Pin>>,
+    media: HashMap<MediaId, Timed<BTreeSet<RunnerId>>>,
     last_epoch: u64,
     last_sweep: Instant,
 }
 
 #[derive(Debug)]
-struct TimedPin {
-    pin: Pin,
-    last_use: Instant,
+struct Timed<T> {
+    value: T,
+    expires: Instant,
+}
+
+impl<T> Timed<T> {
+    fn is_live(&self, now: Instant) -> bool {
+        now < self.expires
+    }
 }
 
 impl State {
-    fn sweep(&mut self, ttl: Duration) {
-        // Often enough that the table is never much larger than what is alive in it.
-        if self.last_sweep.elapsed() >= ttl / 4 {
-            self.pins.retain(|_, timed| timed.last_use.elapsed() < ttl);
-            self.last_sweep = Instant::now();
+    fn new() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            revision: None,
+            pins: HashMap::new(),
+            media: HashMap::new(),
+            last_epoch: 0,
+            last_sweep: Instant::now(),
         }
     }
 
-    fn get(&mut self, session: &SessionId) -> Option<&Pin> {
-        let timed = self.pins.get_mut(session)?;
-        timed.last_use = Instant::now();
-        Some(&timed.pin)
+    /// Forgets what has expired, often enough that the tables are never much larger than what is alive in them.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.last_sweep) >= PIN_TTL / 4 {
+            self.pins.retain(|_, timed| timed.is_live(now));
+            self.media.retain(|_, timed| timed.is_live(now));
+            self.last_sweep = now;
+        }
     }
 
-    fn new_pin(&mut self, session: SessionId, runner: &RunnerId) -> Pin {
-        self.last_epoch += 1;
-        let pin = Pin { runner: runner.clone(), epoch: self.last_epoch };
-        let timed = TimedPin { pin: pin.clone(), last_use: Instant::now() };
-        self.pins.insert(session, timed);
-        pin
+    fn pin(&self, session: SessionId) -> Option<&Pin> {
+        self.pins.get(&session).filter(|timed| timed.is_live(Instant::now())).map(|timed| &timed.value)
+    }
+
+    fn set_pin(&mut self, session: SessionId, pin: Pin) {
+        self.sweep();
+        self.pins.insert(session, Timed { value: pin, expires: Instant::now() + PIN_TTL });
+    }
+
+    fn next_epoch(&mut self, after: u64) -> u64 {
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+        let now = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.last_epoch = now.max(after + 1).max(self.last_epoch + 1);
+        self.last_epoch
+    }
+}
+
+impl Default for MemoryRegistry {
+    fn default() -> Self {
+        Self { state: Mutex::new(State::new()), events: broadcast::Sender::new(events::QUEUE) }
     }
 }
 
 impl MemoryRegistry {
-    /// An empty registry, that forgets a pin which nobody has used for `pin_ttl`.
-    pub fn new(pin_ttl: Duration) -> Self {
-        let state = State { members: BTreeMap::new(), pins: HashMap::new(), last_epoch: 0, last_sweep: Instant::now() };
-        Self { pin_ttl, state: Mutex::new(state) }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // No operation leaves the state half changed, so a poisoned lock is as good as any.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody may be following.
+        let _ = self.events.send(event);
+    }
+
+    fn tell_pin(&self, session: SessionId, pin: Option<Pin>) {
+        self.tell(Event::Pin { session, pin });
     }
 }
 
 #[async_trait]
 impl Registry for MemoryRegistry {
-    async fn announce(&self, member: Member) -> Result<(), RegistryError> {
-        self.state().members.insert(member.runner.clone(), member);
-        Ok(())
+    async fn announce(&self, member: &Member) -> Result<Announced, RegistryError> {
+        let now = Instant::now();
+        let timed = Timed { value: member.clone(), expires: now + LEASE };
+        let before = self.state().members.insert(member.runner.clone(), timed).filter(|timed| timed.is_live(now));
+        let changed =
+            before.as_ref().is_none_or(|before| Member { load: member.load, ..before.value.clone() } != *member);
+        if changed {
+            self.tell(Event::Members);
+        }
+        Ok(Announced { joined: before.is_none() })
     }
 
     async fn withdraw(&self, runner: &RunnerId) -> Result<(), RegistryError> {
-        self.state().members.remove(runner);
+        if self.state().members.remove(runner).is_some() {
+            self.tell(Event::Members);
+        }
         Ok(())
     }
 
-    async fn members(&self) -> Result<Vec<Member>, RegistryError> {
-        Ok(self.state().members.values().cloned().collect())
+    async fn members(&self) -> Result<Members, RegistryError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let before = state.members.len();
+        state.members.retain(|_, timed| timed.is_live(now));
+        if state.members.len() < before {
+            self.tell(Event::Members);
+        }
+        let list = state.members.values().map(|timed| timed.value.clone()).collect();
+        Ok(Members { list, revision: state.revision.clone(), settling: false })
+    }
+
+    async fn set_revision(&self, revision: Option<&str>) -> Result<(), RegistryError> {
+        self.state().revision = revision.map(str::to_owned);
+        self.tell(Event::Members);
+        Ok(())
     }
 
     async fn pin(&self, session: SessionId, runner: &RunnerId) -> Result<Pin, RegistryError> {
         let mut state = self.state();
-        state.sweep(self.pin_ttl);
-        if let Some(pin) = state.get(&session) {
-            return Ok(pin.clone());
-        }
-        Ok(state.new_pin(session, runner))
+        let pin = match state.pin(session) {
+            Some(pin) => pin.clone(),
+            None => Pin { runner: runner.clone(), epoch: state.next_epoch(0) },
+        };
+        state.set_pin(session, pin.clone());
+        Ok(pin)
     }
 
     async fn pinned(&self, session: SessionId) -> Result<Option<Pin>, RegistryError> {
-        Ok(self.state().get(&session).cloned())
+        Ok(self.state().pin(session).cloned())
     }
 
     async fn move_pin(&self, session: SessionId, current: &Pin, runner: &RunnerId) -> Result<Pin, RegistryError> {
         let mut state = self.state();
-        match state.get(&session) {
-            Some(pin) if pin != current => Ok(pin.clone()),
-            _ => Ok(state.new_pin(session, runner)),
+        if let Some(pin) = state.pin(session).filter(|pin| *pin != current) {
+            return Ok(pin.clone());
         }
+        let pin = Pin { runner: runner.clone(), epoch: state.next_epoch(current.epoch) };
+        state.set_pin(session, pin.clone());
+        self.tell_pin(session, Some(pin.clone()));
+        Ok(pin)
+    }
+
+    async fn claim(&self, session: SessionId, pin: &Pin) -> Result<Pin, RegistryError> {
+        let mut state = self.state();
+        let held = match state.pin(session) {
+            Some(held) if held.epoch >= pin.epoch => held.clone(),
+            Some(_) => {
+                self.tell_pin(session, Some(pin.clone()));
+                pin.clone()
+            }
+            None => pin.clone(),
+        };
+        if held == *pin {
+            state.set_pin(session, held.clone());
+        }
+        Ok(held)
     }
 
     async fn unpin(&self, session: SessionId, current: &Pin) -> Result<(), RegistryError> {
         let mut state = self.state();
-        if state.get(&session) == Some(current) {
+        if state.pin(session) == Some(current) {
             state.pins.remove(&session);
+            self.tell_pin(session, None);
         }
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn runner(name: &str) -> RunnerId {
-        name.parse().unwrap()
+    async fn add_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
+        let mut state = self.state();
+        state.sweep();
+        let now = Instant::now();
+        let empty = || Timed { value: BTreeSet::new(), expires: now };
+        let timed = state.media.entry(file.clone()).or_insert_with(empty);
+        if !timed.is_live(now) {
+            timed.value.clear();
+        }
+        timed.value.insert(runner.clone());
+        timed.expires = now + PIN_TTL;
+        Ok(())
     }
 
-    #[tokio::test]
-    async fn the_first_pin_wins() {
-        let registry = MemoryRegistry::new(Duration::from_mins(1));
-        let session = SessionId::random();
-        let won = registry.pin(session, &runner("a")).await.unwrap();
-        let lost = registry.pin(session, &runner("b")).await.unwrap();
-        assert_eq!(won, lost);
-        assert_eq!(won.runner, runner("a"));
+    async fn remove_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
+        let mut state = self.state();
+        if let Some(timed) = state.media.get_mut(file) {
+            timed.value.remove(runner);
+            if timed.value.is_empty() {
+                state.media.remove(file);
+            }
+        }
+        Ok(())
     }
 
-    #[tokio::test]
-    async fn epochs_only_grow() {
-        let registry = MemoryRegistry::new(Duration::from_mins(1));
-        let session = SessionId::random();
-        let first = registry.pin(session, &runner("a")).await.unwrap();
-        let second = registry.move_pin(session, &first, &runner("b")).await.unwrap();
-        assert!(second.epoch > first.epoch);
-
-        // Who still holds the old pin can neither move nor remove the session.
-        let refused = registry.move_pin(session, &first, &runner("c")).await.unwrap();
-        assert_eq!(refused, second);
-        registry.unpin(session, &first).await.unwrap();
-        assert_eq!(registry.pinned(session).await.unwrap(), Some(second.clone()));
-
-        registry.unpin(session, &second).await.unwrap();
-        let again = registry.pin(session, &runner("a")).await.unwrap();
-        assert!(again.epoch > second.epoch);
+    async fn media(&self, file: &MediaId) -> Result<Vec<RunnerId>, RegistryError> {
+        let now = Instant::now();
+        let state = self.state();
+        let live = state.media.get(file).filter(|timed| timed.is_live(now));
+        Ok(live.map(|timed| timed.value.iter().cloned().collect()).unwrap_or_default())
     }
 
-    #[tokio::test]
-    async fn unused_pins_are_forgotten() {
-        let registry = MemoryRegistry::new(Duration::ZERO);
-        let session = SessionId::random();
-        registry.pin(session, &runner("a")).await.unwrap();
-        registry.pin(SessionId::random(), &runner("a")).await.unwrap();
-        assert_eq!(registry.pinned(session).await.unwrap(), None);
+    fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 }

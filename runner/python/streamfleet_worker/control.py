@@ -25,6 +25,7 @@ class Control(asyncio.Protocol):
         self._loop_thread = threading.get_ident()
         self._transport: asyncio.Transport | None = None
         self._on_listening: Callable[[int], None] | None = None
+        self._on_end_session: Callable[[str], None] | None = None
         # Set when the runner asks for the end, or is gone.
         self.stop_requested = asyncio.Event()
 
@@ -41,6 +42,10 @@ class Control(asyncio.Protocol):
         """Have `callback` called with the public port when the runner tells it."""
         self._on_listening = callback
 
+    def on_end_session(self, callback: Callable[[str], None]) -> None:
+        """Have `callback` called with the id of a session that another runner owns."""
+        self._on_end_session = callback
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
@@ -54,6 +59,8 @@ class Control(asyncio.Protocol):
                 self.stop_requested.set()
             elif kind == "listening" and self._on_listening is not None:
                 self._on_listening(request.listening.port)
+            elif kind == "end_session" and self._on_end_session is not None:
+                self._on_end_session(request.end_session.session_id)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the runner: nobody else could reach this worker."""

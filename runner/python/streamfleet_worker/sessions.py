@@ -50,6 +50,8 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             events.sessions = self
+            # The connection that each session with a browser has.
+            self._streams: dict[str, WebSocketStream] = {}
 
         def connect_session(
             self,
@@ -60,6 +62,8 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
             session_id_override: str | None = None,
         ) -> str:
             stream = WebSocketStream.current()
+            if existing_session_id is not None:
+                self._take_over(existing_session_id, user_info)
             # An id that can't be resumed must not keep the new session from the id that the
             # gateway has placed it by.
             if stream is not None and not self._may_resume(existing_session_id, user_info):
@@ -75,27 +79,45 @@ def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager
             if stream is not None:
                 info = self.get_active_session_info(session_id)
                 assert info is not None
+                self._streams[session_id] = stream
                 _Outbox(self, info, stream, events.load)
                 stream.bind(session_id)
             events.load.changed()
             return session_id
 
         def disconnect_session(self, session_id: str) -> None:
+            stream = WebSocketStream.current()
+            if stream is not None and stream is not self._streams.get(session_id, stream):
+                return  # A connection that another has replaced takes nothing along.
+            self._disconnect(session_id)
+
+        def _disconnect(self, session_id: str) -> None:
+            self._streams.pop(session_id, None)
             super().disconnect_session(session_id)
             if self.get_session_info(session_id) is None:
                 events.ended(session_id)
             events.load.changed()
 
         def close_session(self, session_id: str) -> None:
+            self._streams.pop(session_id, None)
             super().close_session(session_id)
             events.ended(session_id)
             events.load.changed()
+
+        def _take_over(self, session_id: str, user_info: dict[str, Any]) -> None:
+            """Let a browser that comes back have its session from a connection that still looks alive.
+
+            It may take long until the end of a connection is noticed, and the browser is back at
+            once. Newer versions of Streamlit do the same.
+            """
+            if self.is_active_session(session_id) and self._may_resume(session_id, user_info):
+                self._disconnect(session_id)
 
         def _may_resume(self, session_id: str | None, user_info: dict[str, Any]) -> bool:
             if not session_id:
                 return False
             info = self.get_session_info(session_id)
-            return info is not None and streamlit_compat.matches_user(info.session, user_info)
+            return info is not None and streamlit_compat.may_resume(info.session, user_info)
 
     return FleetSessionManager
 

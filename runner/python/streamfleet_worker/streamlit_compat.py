@@ -248,8 +248,11 @@ def adopt(session: AppSession, on_messages: Callable[[], None]) -> FleetAppSessi
     return session
 
 
-def matches_user(session: AppSession, user_info: dict[str, Any]) -> bool:
+def may_resume(session: AppSession, user_info: dict[str, Any]) -> bool:
     """Whether a connection with this identity may have the session back."""
+    resumable = getattr(session, "is_resumable", None)
+    if resumable is not None and not resumable():
+        return False  # Its user has logged out.
     matches = getattr(session, "matches_user_info", None)
     # Versions that do not check identities give any session to whoever knows its id.
     return True if matches is None else bool(matches(user_info))

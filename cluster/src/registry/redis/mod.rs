@@ -1,0 +1,257 @@
+//! The registry of a cluster of several processes, in Redis.
+//!
+//! | key (after `streamfleet:CLUSTER:`) | type | what is there |
+//! |---|---|---|
+//! | `{members}` | hash | runner → address, revision and phase, as JSON |
+//! | `{members}:loads` | hash | runner → its load, as JSON |
+//! | `{members}:leases` | sorted set | runner → when its lease ends, in ms of the server's clock |
+//! | `{members}:state` | hash | when the registry was written last and is settled again; the revision for new sessions |
+//! | `pin:{SESSION}` | hash | the session's owner and epoch |
+//! | `media:{FILE}` | set | the runners that have the file |
+//! | `events` | channel | what follows from changes |
+//!
+//! What is in braces decides the slot in a Redis Cluster, so that each script touches one slot only. All keys have a time to
+//! live.
+
+mod address;
+mod connect;
+mod follow;
+mod link;
+mod scripts;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use serde::{Deserialize, Serialize};
+use streamfleet_proto::{MediaId, RunnerId, SessionId};
+use tokio::sync::broadcast;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+pub use self::address::{AddressError, RedisAddress};
+use self::{connect::Connector, link::Link};
+use crate::{
+    member::{Load, Member, RunnerPhase},
+    registry::{AWAY_AFTER, Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events},
+};
+
+/// How long what is known of members outlives the last of them.
+const MEMBERS_TTL: Duration = Duration::from_hours(24);
+/// How long the first connection may take.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the registry is.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// The server or servers.
+    pub address: RedisAddress,
+    /// PEM text of the certificates to trust with TLS; `None` for those that the system trusts.
+    pub ca: Option<Vec<u8>>,
+    /// Tells several clusters in one Redis apart.
+    pub cluster: String,
+}
+
+/// The registry of a cluster of several processes, in Redis.
+pub struct RedisRegistry {
+    link: Arc<Link>,
+    prefix: String,
+    channel: String,
+    events: broadcast::Sender<Event>,
+    _stop: DropGuard,
+}
+
+/// What changes seldom of a member, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    address: String,
+    revision: String,
+    phase: RunnerPhase,
+}
+
+impl RedisRegistry {
+    /// Connects. Fails when there is no connection after ten seconds.
+    pub async fn connect(options: RedisOptions) -> Result<Self, RegistryError> {
+        let connector = Arc::new(Connector::new(options.address, options.ca));
+        let prefix = format!("streamfleet:{}:", options.cluster);
+        let channel = format!("{prefix}events");
+        let (link, events) = (Arc::new(Link::new()), broadcast::Sender::new(events::QUEUE));
+        let stop = CancellationToken::new();
+        {
+            let (link, connector) = (Arc::clone(&link), Arc::clone(&connector));
+            let stop = stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(link.keep_up(&connector)).await });
+        }
+        {
+            let (stop, channel, events) = (stop.clone(), channel.clone(), events.clone());
+            tokio::spawn(async move { stop.run_until_cancelled(follow::follow(&connector, &channel, &events)).await });
+        }
+        let registry = Self { link, prefix, channel, events, _stop: stop.drop_guard() };
+        registry.link.connected(START_LIMIT).await?;
+        Ok(registry)
+    }
+
+    async fn members_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, RegistryError> {
+        let mut call = script.prepare_invoke();
+        for suffix in ["", ":loads", ":leases", ":state"] {
+            call.key(format!("{}{{members}}{suffix}", self.prefix));
+        }
+        call.arg(millis(LEASE)).arg(millis(AWAY_AFTER)).arg(millis(MEMBERS_TTL)).arg(&self.channel);
+        arguments(&mut call);
+        self.link.call(async |connection| call.invoke_async(connection).await).await
+    }
+
+    async fn pin_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        session: SessionId,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, RegistryError> {
+        let mut call = script.key(self.pin_key(session));
+        call.arg(millis(PIN_TTL)).arg(&self.channel).arg(session.to_string());
+        arguments(&mut call);
+        self.link.call(async |connection| call.invoke_async(connection).await).await
+    }
+
+    fn pin_key(&self, session: SessionId) -> String {
+        format!("{}pin:{{{session}}}", self.prefix)
+    }
+
+    fn media_key(&self, file: &MediaId) -> String {
+        format!("{}media:{{{file}}}", self.prefix)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read_pin((runner, epoch): (String, u64)) -> Result<Pin, RegistryError> {
+    let runner = runner.parse().map_err(|error| RegistryError::Failed(format!("a pin's {error}")))?;
+    Ok(Pin { runner, epoch })
+}
+
+/// A member from its parts; `None`, with a warning, for what a newer or broken version has written.
+fn read_member(runner: &str, record: &str, load: Option<&String>) -> Option<Member> {
+    let read = || -> Result<Member, String> {
+        let runner: RunnerId = runner.parse().map_err(|error| format!("{error}"))?;
+        let Record { address, revision, phase } = serde_json::from_str(record).map_err(|error| format!("{error}"))?;
+        let load =
+            load.map(|load| serde_json::from_str::<Load>(load)).transpose().map_err(|error| format!("{error}"))?;
+        Ok(Member { runner, address, revision, phase, load: load.unwrap_or_default() })
+    };
+    match read() {
+        Ok(member) => Some(member),
+        Err(error) => {
+            warn!("ignoring the member {runner:?}, which can't be read: {error}");
+            None
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, RegistryError> {
+    serde_json::to_string(value).map_err(|error| RegistryError::Failed(error.to_string()))
+}
+
+#[async_trait]
+impl Registry for RedisRegistry {
+    async fn announce(&self, member: &Member) -> Result<Announced, RegistryError> {
+        let Member { runner, address, revision, phase, load } = member.clone();
+        let (record, load) = (json(&Record { address, revision, phase })?, json(&load)?);
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(runner.as_str()).arg(record).arg(load);
+        };
+        let joined: bool = self.members_script(&scripts::ANNOUNCE, arguments).await?;
+        Ok(Announced { joined })
+    }
+
+    async fn withdraw(&self, runner: &RunnerId) -> Result<(), RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(runner.as_str());
+        };
+        self.members_script(&scripts::WITHDRAW, arguments).await
+    }
+
+    async fn members(&self) -> Result<Members, RegistryError> {
+        type Answer = (bool, String, HashMap<String, String>, HashMap<String, String>);
+        let (settling, revision, records, loads): Answer = self.members_script(&scripts::MEMBERS, |_| ()).await?;
+        let mut list: Vec<_> =
+            records.iter().filter_map(|(runner, record)| read_member(runner, record, loads.get(runner))).collect();
+        list.sort_unstable_by(|a, b| a.runner.cmp(&b.runner));
+        Ok(Members { list, revision: Some(revision).filter(|revision| !revision.is_empty()), settling })
+    }
+
+    async fn set_revision(&self, revision: Option<&str>) -> Result<(), RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(revision.unwrap_or_default());
+        };
+        self.members_script(&scripts::REVISION, arguments).await
+    }
+
+    async fn pin(&self, session: SessionId, runner: &RunnerId) -> Result<Pin, RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(runner.as_str());
+        };
+        read_pin(self.pin_script(&scripts::PIN, session, arguments).await?)
+    }
+
+    async fn pinned(&self, session: SessionId) -> Result<Option<Pin>, RegistryError> {
+        let key = self.pin_key(session);
+        let read = async |connection: &mut _| -> Result<(Option<String>, Option<u64>), RedisError> {
+            redis::cmd("HMGET").arg(&key).arg("runner").arg("epoch").query_async(connection).await
+        };
+        let (runner, epoch) = self.link.call(read).await?;
+        runner.zip(epoch).map(read_pin).transpose()
+    }
+
+    async fn move_pin(&self, session: SessionId, current: &Pin, runner: &RunnerId) -> Result<Pin, RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(current.runner.as_str()).arg(current.epoch).arg(runner.as_str());
+        };
+        read_pin(self.pin_script(&scripts::MOVE_PIN, session, arguments).await?)
+    }
+
+    async fn claim(&self, session: SessionId, pin: &Pin) -> Result<Pin, RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(pin.runner.as_str()).arg(pin.epoch);
+        };
+        read_pin(self.pin_script(&scripts::CLAIM, session, arguments).await?)
+    }
+
+    async fn unpin(&self, session: SessionId, current: &Pin) -> Result<(), RegistryError> {
+        let arguments = |call: &mut ScriptInvocation<'_>| {
+            call.arg(current.runner.as_str()).arg(current.epoch);
+        };
+        self.pin_script(&scripts::UNPIN, session, arguments).await
+    }
+
+    async fn add_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
+        let mut call = scripts::ADD_MEDIA.key(self.media_key(file));
+        call.arg(millis(PIN_TTL)).arg(runner.as_str());
+        self.link.call(async |connection| call.invoke_async(connection).await).await
+    }
+
+    async fn remove_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
+        let key = self.media_key(file);
+        let remove =
+            async |connection: &mut _| redis::cmd("SREM").arg(&key).arg(runner.as_str()).query_async(connection).await;
+        self.link.call(remove).await
+    }
+
+    async fn media(&self, file: &MediaId) -> Result<Vec<RunnerId>, RegistryError> {
+        let key = self.media_key(file);
+        let read = async |connection: &mut _| -> Result<Vec<String>, RedisError> {
+            redis::cmd("SMEMBERS").arg(&key).query_async(connection).await
+        };
+        let runners = self.link.call(read).await?;
+        Ok(runners.iter().filter_map(|runner| runner.parse().ok()).collect())
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}

@@ -1,0 +1,4 @@
+-- ARGV: 5 revision for new sessions, '' for any.
+redis.call('HSET', KEYS[4], 'revision', ARGV[5])
+changed = true
+finish()
