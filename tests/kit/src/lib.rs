@@ -5,12 +5,18 @@
 //! add up to, [`browser`] puts these together into something that clicks and types, and [`process`] starts the servers
 //! that it talks to. Nothing here depends on the crates under test.
 
+pub mod balancer;
 pub mod browser;
+pub mod certificates;
 pub mod client;
+pub mod faults;
 pub mod http;
 pub mod mask;
 pub mod process;
+pub mod redis;
+mod tcp;
 pub mod tree;
+pub mod wait;
 pub mod wire;
 
 /// Where a server answers: an address, and the path that its app is mounted under.
