@@ -13,6 +13,7 @@ pub mod faults;
 pub mod http;
 pub mod mask;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 mod tcp;
 pub mod tree;
