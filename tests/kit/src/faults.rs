@@ -1,15 +1,16 @@
 //! A TCP proxy that can be told to misbehave as networks do: to hold everything back, to reset connections, to be slow.
 //!
-//! Holding back means not reading, so what it holds is bounded by the buffers of sockets and by [`QUEUE`] chunks a
+//! Holding back means not reading, so what it holds is bounded by the buffers of sockets and by a queue of 1 MiB a
 //! direction; when the network heals the bytes flow, as retransmission would make them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -123,7 +124,9 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut network: watc
     };
     if !ended_well {
         reset(client);
-        reached.map(reset);
+        if let Some(server) = reached {
+            reset(server);
+        }
     }
 }
 
@@ -135,11 +138,20 @@ async fn relay(
     network: &watch::Receiver<Network>,
 ) -> io::Result<()> {
     passing(&mut network.clone()).await?;
-    let server = reached.insert(tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(target)).await??);
+    let server = reached.insert(tokio::time::timeout(CONNECT_LIMIT, connect(target)).await??);
     server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
     tokio::try_join!(pump(from_client, to_server, network), pump(from_server, to_client, network))?;
     Ok(())
+}
+
+/// Connects such that the server is reset, too, when this is abandoned just after it has accepted.
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+    let stream = socket.connect(target).await?;
+    SockRef::from(&stream).set_linger(None)?;
+    Ok(stream)
 }
 
 /// Copies one way, through a queue in which each chunk waits until it is due.
@@ -218,11 +230,11 @@ mod tests {
     async fn connected() -> (FaultProxy, TcpListener, TcpStream, TcpStream) {
         let listener = listen().await.unwrap();
         let proxy = FaultProxy::start(listener.local_addr().unwrap()).await.unwrap();
-        let (client, server) = connect(&proxy, &listener).await;
+        let (client, server) = visit(&proxy, &listener).await;
         (proxy, listener, client, server)
     }
 
-    async fn connect(proxy: &FaultProxy, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    async fn visit(proxy: &FaultProxy, listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(proxy.address()).await.unwrap();
         (client, accept(listener).await.unwrap())
     }
@@ -260,10 +272,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_passed_on() {
-        let (_proxy, listener, client, mut server) = connected().await;
+        let (proxy, listener, client, mut server) = connected().await;
         reset(client);
         is_reset(&mut server).await;
-        let (mut client, server) = connect(&_proxy, &listener).await;
+        let (mut client, server) = visit(&proxy, &listener).await;
         reset(server);
         is_reset(&mut client).await;
     }
@@ -320,7 +332,7 @@ mod tests {
         is_reset(&mut server).await;
         is_reset(&mut TcpStream::connect(proxy.address()).await.unwrap()).await;
         proxy.pass();
-        let (mut client, mut server) = connect(&proxy, &listener).await;
+        let (mut client, mut server) = visit(&proxy, &listener).await;
         passes(&mut client, &mut server).await;
     }
 

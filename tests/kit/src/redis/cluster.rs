@@ -178,7 +178,7 @@ impl Member {
     }
 
     fn slots(&self) -> usize {
-        self.ranges.iter().map(|range| range.len()).sum()
+        self.ranges.iter().map(ExactSizeIterator::len).sum()
     }
 }
 

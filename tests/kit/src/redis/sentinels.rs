@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Sentinels {
     nodes: Vec<Redis>,
-    sentinels: Vec<Redis>,
+    watchers: Vec<Redis>,
     primary: SocketAddr,
 }
 
@@ -43,10 +43,10 @@ impl Sentinels {
             sentinel = sentinel.setting("sentinel auth-pass", format!("{NAME} {password}"));
         }
         // Sentinels know a replica from the primary's answer, so it should be there before they first ask.
-        let started = Self { nodes, sentinels: Vec::new(), primary };
+        let started = Self { nodes, watchers: Vec::new(), primary };
         started.wait_until_linked().await?;
-        let sentinels = try_join_all((0..SENTINELS).map(|_| sentinel.start())).await?;
-        let started = Self { sentinels, ..started };
+        let watchers = try_join_all((0..SENTINELS).map(|_| sentinel.start())).await?;
+        let started = Self { watchers, ..started };
         started.wait_until_known(replicas).await?;
         Ok(started)
     }
@@ -64,7 +64,7 @@ impl Sentinels {
 
     async fn wait_until_known(&self, replicas: usize) -> Result<()> {
         until("the Sentinels to know each other and the replicas", LIMIT, async || {
-            for sentinel in &self.sentinels {
+            for sentinel in &self.watchers {
                 let state: HashMap<String, String> = sentinel.command(&["SENTINEL", "MASTER", NAME]).await?;
                 let number = |name: &str| state.get(name).and_then(|value| value.parse::<usize>().ok());
                 let known = (number("num-slaves"), number("num-other-sentinels"));
@@ -79,18 +79,19 @@ impl Sentinels {
     }
 
     /// What the Sentinels call the primary.
+    #[expect(clippy::unused_self, reason = "which name it is, is this value's to say")]
     pub fn master_name(&self) -> &'static str {
         NAME
     }
 
     /// Where the Sentinels are.
     pub fn sentinel_addresses(&self) -> Vec<SocketAddr> {
-        self.sentinels.iter().map(Redis::address).collect()
+        self.watchers.iter().map(Redis::address).collect()
     }
 
     /// The Sentinels, to stop or to question.
     pub fn sentinels(&mut self) -> &mut [Redis] {
-        &mut self.sentinels
+        &mut self.watchers
     }
 
     /// The servers, in the order they were started in.
@@ -116,7 +117,7 @@ impl Sentinels {
         let old = self.primary;
         self.primary = until("another primary", LIMIT, async || {
             let mut found = None;
-            for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.is_running()) {
+            for sentinel in self.watchers.iter().filter(|sentinel| sentinel.is_running()) {
                 let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
                 let (host, port): (String, u16) = sentinel.command(&words).await?;
                 let named = SocketAddr::new(host.parse()?, port);

@@ -51,7 +51,7 @@ impl Redis {
 
     /// Its URL, with the default user's password.
     pub fn url(&self) -> String {
-        let password = self.launch.password.iter().map(|password| format!(":{password}@")).collect::<String>();
+        let password = self.launch.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
         format!("{}://{password}{}/", self.scheme(), self.address())
     }
 

