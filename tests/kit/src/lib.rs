@@ -1,16 +1,24 @@
-//! A Streamlit wire-protocol client and process helpers, for the end-to-end tests and the benchmark.
+//! A Streamlit wire-protocol client and helpers that start servers, for the end-to-end tests and the benchmark.
 #![allow(clippy::print_stderr)] // A failing test shows what its servers printed.
 //!
 //! From the bottom up: [`wire`] holds the messages, [`http`] and [`client`] move them, [`tree`] is the page that they
 //! add up to, [`browser`] puts these together into something that clicks and types, and [`process`] starts the servers
-//! that it talks to. Nothing here depends on the crates under test.
+//! that it talks to. [`redis`], [`proxy`] and [`balancer`] start what stands around these, [`faults`] comes between them.
+//! Nothing here depends on the crates under test.
 
+pub mod balancer;
 pub mod browser;
+pub mod certificates;
 pub mod client;
+pub mod faults;
 pub mod http;
 pub mod mask;
 pub mod process;
+pub mod proxy;
+pub mod redis;
+mod tcp;
 pub mod tree;
+pub mod wait;
 pub mod wire;
 
 /// Where a server answers: an address, and the path that its app is mounted under.

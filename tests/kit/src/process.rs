@@ -38,10 +38,14 @@ pub fn python() -> PathBuf {
     if let Some(path) = std::env::var_os("STREAMFLEET_TEST_PYTHON") {
         return path.into();
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = root.join("target/test-env/py/bin/python");
+    let path = own_python();
     assert!(path.exists(), "{} does not exist: run tests/setup first, or set STREAMFLEET_TEST_PYTHON", path.display());
     path
+}
+
+/// The Python interpreter that `tests/setup` makes an environment for, whatever the tests use.
+pub(crate) fn own_python() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-env/py/bin/python")
 }
 
 /// A port that nobody listens on. It is drawn outside of the range that the system hands to outgoing connections.
