@@ -189,13 +189,8 @@ impl Upstream {
                     return self.guess(session);
                 }
             };
-            if let Some(pin) = &pin
-                && !self.serves(&pin.runner)
-            {
-                // It may have joined since we last asked.
-                membership::ask(&*self.registry, &self.view).await;
-            }
-            let settling = self.view.borrow().settling;
+            let found = pin.as_ref().is_some_and(|pin| self.serves(&pin.runner));
+            let settling = !found && self.is_settling().await;
             match pin {
                 Some(pin) if self.serves(&pin.runner) => return Some((self.runner(&pin.runner)?, pin.epoch)),
                 // Whoever is missing may be about to say that it is there.
@@ -262,11 +257,18 @@ impl Upstream {
         loop {
             match self.pins.find(&*self.registry, session).await {
                 Ok(Some(pin)) if self.serves(&pin.runner) => return Some(pin.runner),
-                Ok(None) if self.view.borrow().settling && Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                Ok(_) if self.is_settling().await && Instant::now() < deadline => sleep(ASK_AGAIN).await,
                 Ok(_) => return None,
                 Err(_) => return lock(&self.ring).first_choice(&session).cloned(),
             }
         }
+    }
+
+    /// Whether what the registry doesn't know now it may know in a moment. Asks it, as what was heard last may be from before it
+    /// was emptied, or from before somebody joined.
+    async fn is_settling(&self) -> bool {
+        membership::ask(&*self.registry, &self.view).await;
+        self.view.borrow().settling
     }
 
     async fn media_holders(&self, file: &MediaId) -> Vec<RunnerId> {
@@ -286,7 +288,7 @@ impl Upstream {
                 return holders;
             }
         }
-        if self.view.borrow().settling { self.everybody() } else { holders }
+        if self.is_settling().await { self.everybody() } else { holders }
     }
 
     fn component_holders(&self, name: &String) -> Vec<RunnerId> {

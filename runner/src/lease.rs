@@ -32,10 +32,13 @@ struct State {
 }
 
 impl State {
+    fn is_held(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
     fn admits(&self) -> bool {
         let now = Instant::now();
-        let held = self.held_until.is_some_and(|until| now < until);
-        held || self.failed.is_some_and(|began| now.duration_since(began) < AWAY_WINDOW)
+        self.is_held(now) || self.failed.is_some_and(|began| now.duration_since(began) < AWAY_WINDOW)
     }
 }
 
@@ -52,6 +55,11 @@ impl Lease {
     /// The registry could not be asked, in an attempt that began at `began`.
     pub(crate) fn failed(&self, began: Instant) {
         self.state.send_modify(|state| state.failed = Some(began));
+    }
+
+    /// Whether nobody can have taken anything away, at this moment.
+    pub(crate) fn is_held(&self, now: Instant) -> bool {
+        self.state.borrow().is_held(now)
     }
 
     /// Whether to act at once.

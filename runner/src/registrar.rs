@@ -116,7 +116,9 @@ impl Registrar {
         let began = Instant::now();
         let renewed = async {
             let announced = self.registry.announce(&self.member()).await?;
-            if announced.joined {
+            // An announcement that was given up may still have arrived, and renewed the lease without our knowing: so our
+            // own clock has a say too.
+            if announced.joined || !self.ownership().lease.is_held(began) {
                 self.claim_everything().await?;
             }
             Ok(())

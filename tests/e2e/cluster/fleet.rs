@@ -1,0 +1,196 @@
+//! A cluster under test: a Redis, runners and gateways as processes of their own, and a balancer in front that knows nothing of
+//! sessions. Each runner's ways to Redis and to the gateways lead through proxies that can be cut.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::HeaderMap;
+use rustix::process::Signal;
+use streamfleet_testkit::Endpoint;
+use streamfleet_testkit::balancer::Balancer;
+use streamfleet_testkit::faults::FaultProxy;
+use streamfleet_testkit::http as plain_http;
+use streamfleet_testkit::process::{Launch, Server, free_port, python};
+use streamfleet_testkit::redis::{Persistence, Redis, RedisLaunch, Version};
+use tempfile::TempDir;
+
+use crate::server::{LIMIT, app, binary};
+
+const SECRET: &str = "a secret that all runners of the tests share";
+
+/// A cluster to be started.
+pub struct FleetLaunch {
+    pub app: &'static str,
+    pub runners: usize,
+    pub gateways: usize,
+    /// Settings of Streamlit's for the runners.
+    pub streamlit: Vec<(&'static str, String)>,
+    /// How a gateway ends, in seconds.
+    pub shutdown: (f64, f64),
+}
+
+impl FleetLaunch {
+    pub fn new(app: &'static str) -> Self {
+        Self { app, runners: 3, gateways: 3, streamlit: Vec::new(), shutdown: (0.0, 0.0) }
+    }
+
+    pub async fn start(self) -> Fleet {
+        let redis = RedisLaunch::new(Version::V7).persistence(Persistence::AppendOnly).start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (mut runners, mut gateways) = (Vec::new(), Vec::new());
+        for number in 0..self.runners {
+            runners.push(Runner::spawn(&self, number, &redis, folder.path()).await);
+        }
+        for _ in 0..self.gateways {
+            gateways.push(Gateway::spawn(&self, &redis));
+        }
+        for runner in &mut runners {
+            runner.wait_until_ready().await;
+        }
+        for gateway in &mut gateways {
+            gateway.wait_until_ready(self.runners).await;
+        }
+        let balancer = Balancer::start(gateways.iter().map(|gateway| gateway.address).collect()).await.unwrap();
+        Fleet { launch: self, redis, folder, runners, gateways, balancer }
+    }
+}
+
+/// A running cluster.
+pub struct Fleet {
+    launch: FleetLaunch,
+    pub redis: Redis,
+    folder: TempDir,
+    pub runners: Vec<Runner>,
+    pub gateways: Vec<Gateway>,
+    pub balancer: Balancer,
+}
+
+impl Fleet {
+    /// Where browsers go: some gateway or other.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::local(self.balancer.address().port())
+    }
+
+    /// The file in which the app writes down its runs.
+    pub fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger")
+    }
+
+    /// A new gateway in the place of one that was killed.
+    pub async fn replace_gateway(&mut self, number: usize) {
+        let mut gateway = Gateway::spawn(&self.launch, &self.redis);
+        gateway.wait_until_ready(1).await;
+        self.gateways[number] = gateway;
+        self.balancer.set_backends(self.gateways.iter().map(|gateway| gateway.address).collect());
+    }
+}
+
+/// A runner, and what can be cut between it and the others.
+pub struct Runner {
+    /// As the app knows it.
+    pub name: String,
+    pub server: Server,
+    /// What gateways reach it through.
+    pub from_gateways: FaultProxy,
+    /// What it reaches Redis through.
+    pub to_redis: FaultProxy,
+    admin: Endpoint,
+}
+
+impl Runner {
+    async fn spawn(launch: &FleetLaunch, number: usize, redis: &Redis, folder: &Path) -> Self {
+        let (port, admin_port) = (free_port(), free_port());
+        let from_gateways = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+        let to_redis = FaultProxy::start(redis.address()).await.unwrap();
+        let (name, app) = (format!("r{number}"), app(launch.app));
+        let mut command = Launch::program(binary(), app.parent().unwrap(), port)
+            .arg("runner")
+            .arg(&app)
+            .arg("--python")
+            .arg(python())
+            .args(["--workers", "1", "--name", &name])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .args(["--advertise", &from_gateways.address().to_string()])
+            .args(["--redis", &format!("redis://{}", to_redis.address())])
+            .args(["--server.headless", "true", "--server.fileWatcherType", "none"])
+            .args(["--browser.gatherUsageStats", "false"])
+            .env("STREAMFLEET_SECRET", SECRET)
+            .env("STREAMFLEET_LOG_LEVEL", "info,streamfleet_runner=debug")
+            .env("STREAMFLEET_LOG_FORMAT", "json")
+            .env("RUNNER", &name)
+            .env("LEDGER", folder.join("ledger"));
+        for (option, value) in &launch.streamlit {
+            command = command.args([*option, value.as_str()]);
+        }
+        let server = command.spawn().unwrap();
+        Self { name, server, from_gateways, to_redis, admin: Endpoint::local(admin_port) }
+    }
+
+    async fn wait_until_ready(&mut self) {
+        wait_until_ready(&mut self.server, &self.admin).await;
+    }
+
+    /// Cuts it off from everybody: nothing gets through, and nobody is told.
+    pub fn cut_off(&self) {
+        self.from_gateways.blackhole();
+        self.to_redis.blackhole();
+    }
+
+    /// Mends what was cut.
+    pub fn heal(&self) {
+        self.from_gateways.heal();
+        self.to_redis.heal();
+    }
+}
+
+/// A gateway.
+pub struct Gateway {
+    pub server: Server,
+    pub address: SocketAddr,
+    pub admin: Endpoint,
+}
+
+impl Gateway {
+    fn spawn(launch: &FleetLaunch, redis: &Redis) -> Self {
+        let (port, admin_port) = (free_port(), free_port());
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let server = Launch::program(binary(), Path::new("/"), port)
+            .args(["gateway", "--listen", &address.to_string()])
+            .args(["--admin-listen", &format!("127.0.0.1:{admin_port}"), "--redis", &redis.url()])
+            .args(["--shutdown-notice", &launch.shutdown.0.to_string()])
+            .args(["--shutdown-spread", &launch.shutdown.1.to_string()])
+            .env("STREAMFLEET_LOG_LEVEL", "info")
+            .env("STREAMFLEET_LOG_FORMAT", "json")
+            .spawn()
+            .unwrap();
+        Self { server, address, admin: Endpoint::local(admin_port) }
+    }
+
+    async fn wait_until_ready(&mut self, _runners: usize) {
+        wait_until_ready(&mut self.server, &self.admin).await;
+    }
+
+    /// Where it serves browsers.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::local(self.address.port())
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(&mut self) {
+        self.server.quiet();
+        self.server.signal(Signal::KILL).unwrap();
+        self.server.wait(LIMIT).await.unwrap();
+    }
+}
+
+async fn wait_until_ready(server: &mut Server, admin: &Endpoint) {
+    let ready = async || {
+        if let Some(status) = server.exit_status()? {
+            anyhow::bail!("it ended with {status}:\n{}", server.output());
+        }
+        let answer = plain_http::get(admin, "/readyz", HeaderMap::new()).await?;
+        anyhow::ensure!(answer.status.is_success(), "{}", String::from_utf8_lossy(&answer.body));
+        Ok(())
+    };
+    streamfleet_testkit::wait::until("a process to be ready", LIMIT, ready).await.unwrap();
+}

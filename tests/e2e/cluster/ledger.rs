@@ -1,0 +1,137 @@
+//! Checks, after all is over, that no session ever had two owners.
+//!
+//! Runners write to their logs with which epoch they own which session, and when they are fenced; gateways, when they move a
+//! pin; and the app writes down each of its runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cluster::fleet::Fleet;
+
+/// Digits of a session's id that logs show.
+const SHOWN_DIGITS: usize = 8;
+
+/// A run of the script.
+#[derive(Debug)]
+struct Run {
+    nanos: i128,
+    session: String,
+    runner: String,
+    count: i64,
+}
+
+/// What the logs tell of owners.
+#[derive(Debug, Default)]
+pub struct Owners {
+    /// Session and epoch → the runner that acted on it.
+    by_epoch: BTreeMap<(String, u64), String>,
+    /// Session → when its pin was moved, in nanoseconds since 1970.
+    pub moved: HashMap<String, i128>,
+    /// Sessions that a runner gave up.
+    pub fenced: Vec<String>,
+}
+
+/// Asserts that at no time anybody but the owner ran a session's script. Returns what the logs tell.
+pub fn check(fleet: &Fleet) -> Owners {
+    let mut owners = Owners::default();
+    for runner in &fleet.runners {
+        for entry in entries(&runner.server.output()) {
+            read_runner(&entry, &runner.name, &mut owners);
+        }
+    }
+    for gateway in &fleet.gateways {
+        for entry in entries(&gateway.server.output()) {
+            if message(&entry) == "moved a session's pin" {
+                let session = shown_digits(&entry["fields"]["session"]);
+                let moved = nanos(entry["timestamp"].as_str().unwrap());
+                owners.moved.entry(session).or_insert(moved);
+            }
+        }
+    }
+    check_runs(&fleet.ledger(), &owners);
+    owners
+}
+
+fn read_runner(entry: &Value, runner: &str, owners: &mut Owners) {
+    let fields = &entry["fields"];
+    match message(entry) {
+        "owned" => {
+            let key = (shown_digits(&fields["session"]), fields["epoch"].as_u64().unwrap());
+            let before = owners.by_epoch.insert(key.clone(), runner.to_owned());
+            assert!(before.as_deref().is_none_or(|before| before == runner), "{key:?}: {before:?} and {runner}");
+        }
+        "fenced: the session has another owner" => {
+            assert!(fields["new_epoch"].as_u64() > fields["epoch"].as_u64(), "fenced by an older epoch: {fields}");
+            owners.fenced.push(shown_digits(&fields["session"]));
+        }
+        _ => {}
+    }
+}
+
+fn check_runs(ledger: &Path, owners: &Owners) {
+    let text = std::fs::read_to_string(ledger).unwrap();
+    let mut sessions: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+    for run in text.lines().map(parse) {
+        sessions.entry(run.session.clone()).or_default().push(run);
+    }
+    for (session, mut runs) in sessions {
+        runs.sort_by_key(|run| run.nanos);
+        let moved = owners.moved.get(&session[..SHOWN_DIGITS]);
+        for pair in runs.windows(2) {
+            // No snapshot brings a session to another runner yet, so it can run on one only.
+            assert_eq!(pair[0].runner, pair[1].runner, "session {session} ran on two runners");
+            let step = pair[1].count - pair[0].count;
+            assert!((0..=1).contains(&step), "session {session} went from {} to {}", pair[0].count, pair[1].count);
+        }
+        for run in &runs {
+            let late = moved.is_some_and(|&moved| run.nanos > moved);
+            assert!(!late, "session {session} was run by {} after it had been given away", run.runner);
+        }
+    }
+}
+
+fn parse(line: &str) -> Run {
+    let mut words = line.split(' ');
+    let mut next = || words.next().unwrap();
+    Run {
+        nanos: next().parse().unwrap(),
+        session: next().to_owned(),
+        runner: next().to_owned(),
+        count: next().parse().unwrap(),
+    }
+}
+
+/// The log lines among what a process printed.
+fn entries(output: &str) -> impl Iterator<Item = Value> {
+    output.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|entry: &Value| entry.is_object())
+}
+
+fn message(entry: &Value) -> &str {
+    entry["fields"]["message"].as_str().unwrap_or_default()
+}
+
+fn shown_digits(session: &Value) -> String {
+    session.as_str().unwrap().chars().take(SHOWN_DIGITS).collect()
+}
+
+/// A log's time stamp (RFC 3339, UTC) in nanoseconds since 1970.
+fn nanos(stamp: &str) -> i128 {
+    let number = |range: std::ops::Range<usize>| stamp[range].parse::<i128>().unwrap();
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    // Days since 1970, by counting years from March, so that leap days come last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let seconds = days * 86_400 + number(11..13) * 3600 + number(14..16) * 60 + number(17..19);
+    let fraction = stamp[20..].trim_end_matches('Z');
+    let scale = 10_i128.pow(u32::try_from(9 - fraction.len()).unwrap());
+    seconds * 1_000_000_000 + fraction.parse::<i128>().unwrap() * scale
+}
+
+#[test]
+fn time_stamps_are_read() {
+    assert_eq!(nanos("1970-01-01T00:00:01.000001Z"), 1_000_001_000);
+    assert_eq!(nanos("2026-11-23T00:32:34.046595Z"), 1_795_393_954_046_595_000);
+    assert_eq!(nanos("2024-02-29T12:00:00.5Z"), 1_709_208_000_500_000_000);
+}
