@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) script: Option<PathBuf>,
     pub(crate) args: Vec<String>,
     pub(crate) streamlit_flags: Vec<String>,
+    /// Whether somebody is working on it, so that changed source files should be noticed.
+    pub(crate) watch_sources: bool,
 }
 
 /// An app whose workers run.
@@ -40,13 +42,13 @@ impl App {
     pub(crate) fn find(given: &Path, args: Vec<String>, streamlit_flags: Vec<String>) -> Result<Self> {
         let script = find_script(given)?;
         let folder = script.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { folder, script: Some(script), args, streamlit_flags })
+        Ok(Self { folder, script: Some(script), args, streamlit_flags, watch_sources: true })
     }
 
     /// Streamlit's demo.
     pub(crate) fn hello(streamlit_flags: Vec<String>) -> Self {
         // The demo's own requirements are Streamlit's; nobody else's should get in.
-        Self { folder: PathBuf::from("/"), script: None, args: Vec::new(), streamlit_flags }
+        Self { folder: PathBuf::from("/"), script: None, args: Vec::new(), streamlit_flags, watch_sources: true }
     }
 
     /// Starts the workers, and returns when one of them serves.
@@ -66,6 +68,7 @@ impl App {
             workers: settings.workers.unwrap_or_else(one_per_core),
             socket_folder: package.path().to_owned(),
             cookie_secret,
+            watch_sources: self.watch_sources,
             packages: interpreter.packages_path.clone(),
         };
         let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };

@@ -44,7 +44,8 @@ const MAX_NAME: usize = 40;
 pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let settings = Settings::load(&args)?;
     telemetry::start(&settings.log, "info")?;
-    let app = App::find(&args.app, args.args, args.streamlit_flags)?;
+    // What is deployed doesn't change under a running process: its successor gets another revision.
+    let app = App { watch_sources: false, ..App::find(&args.app, args.args, args.streamlit_flags)? };
     let redis = settings.redis("runner")?;
     let Some(secret) = settings.secret()? else {
         bail!(

@@ -17,6 +17,8 @@ pub struct PoolOptions {
     pub socket_folder: PathBuf,
     /// Signs cookies, unless the user's configuration names a secret.
     pub cookie_secret: String,
+    /// Whether to notice changed source files, as for an app that is being worked on.
+    pub watch_sources: bool,
     /// A folder with the worker's own optional packages.
     pub packages: Option<PathBuf>,
 }

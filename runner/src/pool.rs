@@ -296,6 +296,7 @@ mod tests {
             workers,
             socket_folder: folder.to_owned(),
             cookie_secret: "secret".to_owned(),
+            watch_sources: false,
             packages: None,
         }
     }

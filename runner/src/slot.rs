@@ -280,6 +280,7 @@ impl Life<'_> {
             streamlit_flags: options.streamlit_flags.clone(),
             listen_path: text(&self.listen_path),
             cookie_secret: options.cookie_secret.clone(),
+            watch_sources: options.watch_sources,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
         };
         send(writer, control_request::Kind::Init(init)).await

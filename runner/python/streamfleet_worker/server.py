@@ -45,6 +45,7 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
             # A full collection after every run is most of what a click costs; see load.py.
             "runner.postScriptGC": False,
             "server.cookieSecret": init.cookie_secret,
+            **({} if init.watch_sources else {"server.fileWatcherType": "none"}),
         }
     )
     streamlit_compat.add_script_folder(script_path)

@@ -245,6 +245,12 @@ def adopt(session: AppSession, on_messages: Callable[[], None]) -> FleetAppSessi
         session._fleet_events = collections.deque()
         session._fleet_drain_scheduled = False
     session._message_enqueued_callback = on_messages
+    watcher = session._local_sources_watcher
+    if watcher is not None and config.get_option("server.fileWatcherType") == "none":
+        # Even then it looks at every imported module after a session's first run, and again when
+        # the browser comes back: a tenth of a second each, during which nobody is served.
+        watcher.close()
+        session._local_sources_watcher = None
     return session
 
 
