@@ -89,7 +89,7 @@ def _build_runtime(
             **options,
         )
     )
-    control.on_end_session(lambda session_id: events.sessions.close_session(session_id))
+    control.on_end_session(events.sessions.close_session)
     # Kept by the runtime's life: both end with the process.
     events.background = asyncio.get_running_loop().create_task(collect_when_idle(load))
     return runtime

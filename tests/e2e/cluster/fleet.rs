@@ -48,7 +48,7 @@ impl FleetLaunch {
             runner.wait_until_ready().await;
         }
         for gateway in &mut gateways {
-            gateway.wait_until_ready(self.runners).await;
+            gateway.wait_until_ready().await;
         }
         let balancer = Balancer::start(gateways.iter().map(|gateway| gateway.address).collect()).await.unwrap();
         Fleet { launch: self, redis, folder, runners, gateways, balancer }
@@ -79,7 +79,7 @@ impl Fleet {
     /// A new gateway in the place of one that was killed.
     pub async fn replace_gateway(&mut self, number: usize) {
         let mut gateway = Gateway::spawn(&self.launch, &self.redis);
-        gateway.wait_until_ready(1).await;
+        gateway.wait_until_ready().await;
         self.gateways[number] = gateway;
         self.balancer.set_backends(self.gateways.iter().map(|gateway| gateway.address).collect());
     }
@@ -166,7 +166,7 @@ impl Gateway {
         Self { server, address, admin: Endpoint::local(admin_port) }
     }
 
-    async fn wait_until_ready(&mut self, _runners: usize) {
+    async fn wait_until_ready(&mut self) {
         wait_until_ready(&mut self.server, &self.admin).await;
     }
 

@@ -1,6 +1,8 @@
 //! Several gateways and runners as one.
 
+mod anywhere;
 mod faults;
 mod fleet;
+mod leaving;
 mod ledger;
 mod users;

@@ -188,11 +188,22 @@ impl Browser {
 
     /// Uploads files and returns what the widget's value has to hold to name them.
     pub async fn upload(&mut self, files: &[LocalFile<'_>]) -> Result<FileUploaderState, ClientError> {
+        let endpoint = self.client.endpoint().clone();
+        self.upload_through(&endpoint, files).await
+    }
+
+    /// The same through another server than the one that the WebSocket leads to.
+    pub async fn upload_through(
+        &mut self,
+        endpoint: &Endpoint,
+        files: &[LocalFile<'_>],
+    ) -> Result<FileUploaderState, ClientError> {
         let names: Vec<&str> = files.iter().map(|file| file.name).collect();
         let urls = self.client.file_urls(&names).await?;
         let mut uploaded = FileUploaderState::default();
         for (file, urls) in files.iter().zip(urls) {
-            let answer = self.client.upload(&urls.upload_url, file.name, file.mime, file.content).await?;
+            let upload = self.client.upload_through(endpoint, &urls.upload_url, file.name, file.mime, file.content);
+            let answer = upload.await?;
             if !answer.status.is_success() {
                 let body = String::from_utf8_lossy(&answer.body).into_owned();
                 return Err(ClientError::Refused { status: answer.status, body });

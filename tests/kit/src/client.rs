@@ -302,6 +302,18 @@ impl Client {
         mime: &str,
         content: &[u8],
     ) -> Result<plain_http::Response, HttpError> {
+        self.upload_through(&self.endpoint, upload_url, name, mime, content).await
+    }
+
+    /// The same through another server, as when a load balancer sends each request elsewhere.
+    pub async fn upload_through(
+        &self,
+        endpoint: &Endpoint,
+        upload_url: &str,
+        name: &str,
+        mime: &str,
+        content: &[u8],
+    ) -> Result<plain_http::Response, HttpError> {
         const BOUNDARY: &str = "----streamfleet-testkit";
         let mut headers = self.http_headers();
         let kind = HeaderValue::from_static("multipart/form-data; boundary=----streamfleet-testkit");
@@ -311,8 +323,8 @@ impl Client {
              Content-Type: {mime}\r\n\r\n"
         );
         let body = [head.as_bytes(), content, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
-        let path = self.endpoint.path(upload_url);
-        plain_http::request(&self.endpoint, http::Method::PUT, &path, headers, body.into()).await
+        let path = endpoint.path(upload_url);
+        plain_http::request(endpoint, http::Method::PUT, &path, headers, body.into()).await
     }
 
     /// Gets a path under the app, with the session's cookies and some more headers.
