@@ -20,7 +20,8 @@ const SECRET: &str = "a secret that all runners of the tests share";
 
 /// A cluster to be started.
 pub struct FleetLaunch {
-    pub app: &'static str,
+    /// The app's script.
+    pub path: PathBuf,
     pub runners: usize,
     pub gateways: usize,
     /// Settings of Streamlit's for the runners.
@@ -30,8 +31,8 @@ pub struct FleetLaunch {
 }
 
 impl FleetLaunch {
-    pub fn new(app: &'static str) -> Self {
-        Self { app, runners: 3, gateways: 3, streamlit: Vec::new(), shutdown: (0.0, 0.0) }
+    pub fn new(name: &str) -> Self {
+        Self { path: app(name), runners: 3, gateways: 3, streamlit: Vec::new(), shutdown: (0.0, 0.0) }
     }
 
     pub async fn start(self) -> Fleet {
@@ -102,10 +103,10 @@ impl Runner {
         let (port, admin_port) = (free_port(), free_port());
         let from_gateways = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
         let to_redis = FaultProxy::start(redis.address()).await.unwrap();
-        let (name, app) = (format!("r{number}"), app(launch.app));
-        let mut command = Launch::program(binary(), app.parent().unwrap(), port)
+        let name = format!("r{number}");
+        let mut command = Launch::program(binary(), launch.path.parent().unwrap(), port)
             .arg("runner")
-            .arg(&app)
+            .arg(&launch.path)
             .arg("--python")
             .arg(python())
             .args(["--workers", "1", "--name", &name])

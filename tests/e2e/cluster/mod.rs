@@ -5,4 +5,5 @@ mod faults;
 mod fleet;
 mod leaving;
 mod ledger;
+mod login;
 mod users;
