@@ -102,10 +102,14 @@ async fn a_login_works_though_each_step_goes_elsewhere() {
     assert!(welcome.status.is_redirection(), "{welcome:?}");
     cookies.take(&welcome);
 
+    let public = format!("127.0.0.1:{public_port}");
     // Logged in, wherever the browser comes next: each on another runner or not, as it happens.
     for endpoint in &endpoints {
         let mut options = ConnectOptions::default();
         options.headers = cookies.headers();
+        // A login holds for the address that the browser shows.
+        options.headers.insert(header::HOST, public.parse().unwrap());
+        options.headers.insert(header::ORIGIN, format!("http://{public}").parse().unwrap());
         let user = Browser::open_with(endpoint, options, "", "").await.unwrap();
         assert_eq!(shown(&user, "user").as_deref(), Some("ann@example.org"));
     }
