@@ -171,3 +171,20 @@ async fn the_oldest_supported_streamlit_is_served_too() {
     };
     assert_eq!(click(&mut back).await.unwrap(), 2);
 }
+
+#[test]
+fn roles_of_a_cluster_say_what_they_lack() {
+    let script = app("clicks");
+    let script = script.to_str().unwrap();
+    assert_names(&complaint(&["gateway"]), &["--redis"]);
+    assert_names(&complaint(&["runner", script]), &["--redis"]);
+    let redis = ["--redis", "redis://127.0.0.1:1"];
+    assert_names(&complaint(&[&["runner", script][..], &redis].concat()), &["secret", "openssl"]);
+    assert_names(&complaint(&["gateway", "--redis", "localhost:6379"]), &["redis://"]);
+    assert_names(&complaint(&["gateway", "--theme.base", "dark"]), &["--theme.base"]);
+    let free = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let text = complaint(&[&["gateway", "--redis", "redis://:hidden@127.0.0.1:1"][..], &free].concat());
+    assert_names(&text, &["127.0.0.1:1", "refused"]);
+    assert!(!text.contains("hidden"), "{text}");
+    assert_names(&complaint(&[&["gateway", "--listen", "127.0.0.1:99999"][..], &redis].concat()), &["99999", "listen"]);
+}

@@ -43,7 +43,7 @@ impl FleetLaunch {
             runners.push(Runner::spawn(&self, number, &redis, folder.path()).await);
         }
         for _ in 0..self.gateways {
-            gateways.push(Gateway::spawn(&self, &redis));
+            gateways.push(Gateway::spawn(&self, &redis, free_port(), free_port()));
         }
         for runner in &mut runners {
             runner.wait_until_ready().await;
@@ -77,9 +77,22 @@ impl Fleet {
         self.folder.path().join("ledger")
     }
 
+    /// The addresses of the gateways, for browsers and for load balancers' checks.
+    pub fn gateway_addresses(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.gateways.iter().map(|gateway| (gateway.address, gateway.admin.authority.parse().unwrap())).collect()
+    }
+
+    /// A new gateway on the ports of one that was killed.
+    pub async fn restart_gateway(&mut self, number: usize) {
+        let (address, admin) = self.gateway_addresses()[number];
+        let mut gateway = Gateway::spawn(&self.launch, &self.redis, address.port(), admin.port());
+        gateway.wait_until_ready().await;
+        self.gateways[number] = gateway;
+    }
+
     /// A new gateway in the place of one that was killed.
     pub async fn replace_gateway(&mut self, number: usize) {
-        let mut gateway = Gateway::spawn(&self.launch, &self.redis);
+        let mut gateway = Gateway::spawn(&self.launch, &self.redis, free_port(), free_port());
         gateway.wait_until_ready().await;
         self.gateways[number] = gateway;
         self.balancer.set_backends(self.gateways.iter().map(|gateway| gateway.address).collect());
@@ -152,8 +165,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn spawn(launch: &FleetLaunch, redis: &Redis) -> Self {
-        let (port, admin_port) = (free_port(), free_port());
+    fn spawn(launch: &FleetLaunch, redis: &Redis, port: u16, admin_port: u16) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let server = Launch::program(binary(), Path::new("/"), port)
             .args(["gateway", "--listen", &address.to_string()])

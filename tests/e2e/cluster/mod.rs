@@ -5,5 +5,6 @@ mod faults;
 mod fleet;
 mod leaving;
 mod ledger;
+mod load_balancers;
 mod login;
 mod users;
