@@ -168,6 +168,37 @@ mod tests {
         assert!(moved * 10 <= sessions.len(), "{moved} of {}", sessions.len());
     }
 
+    /// Where a million sessions go that come one after the other.
+    fn place_all(sessions: &[SessionId], runners: usize) -> (Vec<RunnerId>, u32) {
+        let mut ring = Ring::new(&ready(&vec![0; runners]), None);
+        let mut shares: HashMap<RunnerId, u32> = HashMap::new();
+        let places = sessions.iter().map(|session| {
+            let runner = ring.place(session, &[]).unwrap().clone();
+            ring.add(&runner);
+            *shares.entry(runner.clone()).or_default() += 1;
+            runner
+        });
+        let places = places.collect();
+        (places, shares.into_values().max().unwrap())
+    }
+
+    #[test]
+    fn a_thousand_runners_share_a_million_sessions() {
+        const RUNNERS: usize = 1000;
+        const SESSIONS: usize = 1_000_000;
+        let sessions: Vec<_> = (0..SESSIONS).map(|_| SessionId::random()).collect();
+        let (places, largest) = place_all(&sessions, RUNNERS);
+        let bound = u32::try_from((SESSIONS * 5).div_ceil(RUNNERS * 4)).unwrap();
+        assert!(largest <= bound, "{largest} > {bound}");
+        for other in [RUNNERS - 1, RUNNERS + 1] {
+            let (others, _) = place_all(&sessions, other);
+            let moved = places.iter().zip(others).filter(|(place, other)| *place != other).count();
+            // The one runner's share must move; 5 % more may.
+            let allowed = SESSIONS / RUNNERS + SESSIONS / 20;
+            assert!(moved <= allowed, "{moved} of {SESSIONS} moved with {other} runners");
+        }
+    }
+
     #[test]
     fn only_ready_runners_of_the_revision_are_taken() {
         let members = [

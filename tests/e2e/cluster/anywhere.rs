@@ -50,7 +50,8 @@ async fn a_browser_that_comes_back_elsewhere_has_its_session() {
 async fn an_id_is_worth_nothing_to_somebody_else() {
     let fleet = start().await;
     let endpoints = endpoints(&fleet);
-    let user = |name| ConnectOptions::default().header(HeaderName::from_static("x-user"), HeaderValue::from_static(name));
+    let user =
+        |name| ConnectOptions::default().header(HeaderName::from_static("x-user"), HeaderValue::from_static(name));
     let mut owner = Browser::open_with(&endpoints[0], user("ann"), "", "").await.unwrap();
     assert_eq!(click(&mut owner).await.unwrap(), 1);
     let session = owner.client.session_id().to_owned();

@@ -32,9 +32,11 @@ async fn a_gateway_gives_notice_and_then_sends_its_browsers_elsewhere() {
         Ok(())
     };
     for (endpoint, path) in [(&admin, "/readyz"), (&public, "/_stcore/health")] {
-        streamfleet_testkit::wait::until("a gateway to say that it leaves", LIMIT, async || leaving(endpoint, path).await)
-            .await
-            .unwrap();
+        streamfleet_testkit::wait::until("a gateway to say that it leaves", LIMIT, async || {
+            leaving(endpoint, path).await
+        })
+        .await
+        .unwrap();
     }
     let live = plain_http::get(&admin, "/livez", HeaderMap::new()).await.unwrap();
     assert_eq!(live.status, 200);

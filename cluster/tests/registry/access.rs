@@ -1,0 +1,53 @@
+//! TLS, users with few rights, and what is said to those who may not enter.
+
+use streamfleet_cluster::Registry;
+use streamfleet_proto::{MediaId, SessionId};
+use streamfleet_testkit::certificates::Certificates;
+use streamfleet_testkit::redis::{RedisLaunch, Version};
+
+use crate::stores::{connect, connect_with, member};
+
+/// All that gateways and runners do, and nothing else. `docs/cluster.md` tells operators to use it.
+const RULES: &str = "on resetchannels ~streamfleet:* &streamfleet:* -@all +ping +evalsha +script|load +subscribe \
+                     +publish +time +hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zrangebyscore +pexpire +del +sadd \
+                     +srem +smembers";
+
+async fn works(registry: &dyn Registry) {
+    let (runner, session) = ("a".parse().unwrap(), SessionId::random());
+    let file: MediaId = "ab".parse().unwrap();
+    registry.announce(&member("a", 0)).await.unwrap();
+    assert_eq!(registry.members().await.unwrap().list.len(), 1);
+    let pin = registry.pin(session, &runner).await.unwrap();
+    assert_eq!(registry.pinned(session).await.unwrap(), Some(pin.clone()));
+    let pin = registry.move_pin(session, &pin, &runner).await.unwrap();
+    registry.claim(session, &pin).await.unwrap();
+    registry.unpin(session, &pin).await.unwrap();
+    registry.add_media(&file, &runner).await.unwrap();
+    assert_eq!(registry.media(&file).await.unwrap().len(), 1);
+    registry.remove_media(&file, &runner).await.unwrap();
+    registry.set_revision(Some("b")).await.unwrap();
+    registry.withdraw(&runner).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_with_few_rights_is_enough() {
+    let redis = RedisLaunch::new(Version::V7).user("fleet", "pass@word", RULES).start().await.unwrap();
+    let address = redis.address();
+    works(&*connect(&format!("redis://fleet:pass%40word@{address}"), "acl").await.unwrap()).await;
+    let refused = connect(&format!("redis://fleet:wrongword@{address}"), "acl").await.err().unwrap().to_string();
+    assert!(!refused.contains("wrongword"), "{refused}");
+    assert!(refused.to_lowercase().contains("auth") || refused.contains("WRONGPASS"), "{refused}");
+}
+
+#[tokio::test]
+async fn tls_is_used_with_the_right_authority_only() {
+    let (ours, others) = (Certificates::generate().unwrap(), Certificates::generate().unwrap());
+    let redis = RedisLaunch::new(Version::V7).password("secret").tls(&ours).start().await.unwrap();
+    let url = format!("rediss://:secret@{}", redis.address());
+    works(&*connect_with(&url, "tls", Some(&ours.authority)).await.unwrap()).await;
+    for ca in [None, Some(others.authority.as_str())] {
+        assert!(connect_with(&url, "tls", ca).await.is_err(), "an unknown authority was trusted");
+    }
+    // In the clear there is nobody.
+    assert!(connect(&format!("redis://:secret@{}", redis.address()), "tls").await.is_err());
+}
