@@ -19,6 +19,7 @@ mod telemetry;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     cli::{Cli, Command},
@@ -48,6 +49,7 @@ fn start(cli: Cli) -> Result<()> {
     let outcome = runtime.block_on(async {
         // Before anything that would have to be undone.
         let shutdown = Shutdown::install()?;
+        allow_many_connections();
         match cli.command {
             Command::Run(args) => run::run(args, shutdown).await,
             Command::Hello(args) => run::hello(args, shutdown).await,
@@ -58,4 +60,12 @@ fn start(cli: Cli) -> Result<()> {
     // Name look-ups and the like may still block a thread; nobody waits for them.
     runtime.shutdown_background();
     outcome
+}
+
+/// Raises the limit of open files as far as the system lets us: each browser is one or two.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }

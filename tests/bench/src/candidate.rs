@@ -22,14 +22,19 @@ impl Candidate {
 
     /// This way of serving an app of `tests/bench/apps`.
     pub(crate) fn launch(self, binary: &Path, app: &str) -> Launch {
-        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "apps", app].iter().collect();
-        let path = path.with_extension("py");
+        let path = script(app);
         match self {
             Self::Default => Launch::plain_streamlit(&path).option("--server.fileWatcherType", "auto"),
             Self::Tuned => Launch::plain_streamlit(&path).option("--runner.postScriptGC", "false"),
             Self::Streamfleet => Launch::streamfleet(binary, &path),
         }
     }
+}
+
+/// The script of an app of `tests/bench/apps`.
+pub(crate) fn script(app: &str) -> PathBuf {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "apps", app].iter().collect();
+    path.with_extension("py")
 }
 
 impl fmt::Display for Candidate {

@@ -46,21 +46,21 @@ impl fmt::Display for Figures {
 }
 
 /// A user who clicks one button, again and again.
-struct User {
+pub(crate) struct User {
     browser: Browser,
     button: String,
     clicks: u64,
 }
 
 impl User {
-    async fn open(server: &Server) -> Result<Self> {
+    pub(crate) async fn open(server: &Server) -> Result<Self> {
         let browser = Browser::open(server.endpoint()).await?;
         let button = browser.widget("click").context("the app has no button with the key \"click\"")?;
         Ok(Self { browser, button, clicks: 0 })
     }
 
     /// Clicks, waits for the end of the run, and checks the count.
-    async fn click(&mut self) -> Result<()> {
+    pub(crate) async fn click(&mut self) -> Result<()> {
         let mut state = self.browser.state();
         state.cached_message_hashes.clear();
         let pressed = WidgetState { id: self.button.clone(), value: Some(WidgetValue::Trigger(true)) };

@@ -5,6 +5,7 @@
 
 mod candidate;
 mod cpu;
+mod idle;
 mod load;
 mod report;
 
@@ -44,6 +45,10 @@ struct Options {
     /// Clicks of the one user whose waiting is measured in each turn.
     #[arg(long, default_value_t = 60)]
     clicks: usize,
+
+    /// Instead of all that: open this many WebSockets on one gateway, and tell what they cost.
+    #[arg(long, value_name = "CONNECTIONS")]
+    idle: Option<usize>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -54,6 +59,9 @@ async fn main() -> Result<()> {
         .binary
         .canonicalize()
         .with_context(|| format!("no program at {}: build it first", options.binary.display()))?;
+    if let Some(connections) = options.idle {
+        return idle::measure(&options.binary, connections).await;
+    }
     for app in &options.apps {
         let mut report = Report::new(app, options.users);
         for turn in 0..options.turns {

@@ -1,0 +1,139 @@
+//! What browsers that do nothing cost a gateway in memory, and their neighbours in time.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use streamfleet_testkit::Endpoint;
+use streamfleet_testkit::client::{Client, ConnectOptions};
+use streamfleet_testkit::process::{Launch, Server, free_port, python};
+use streamfleet_testkit::redis::{RedisLaunch, Version};
+
+use crate::candidate;
+use crate::load::User;
+
+/// Users who click meanwhile, and their pause between clicks.
+const ACTIVE: usize = 100;
+const THINK_TIME: Duration = Duration::from_millis(500);
+/// How long they are watched, before and after.
+const WATCHED: Duration = Duration::from_secs(15);
+/// Connections that are being made at once.
+const CONNECTING: usize = 20;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Opens so many WebSockets on one gateway before two runners, and prints what that costs.
+pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let redis = RedisLaunch::new(Version::V7).start().await?;
+    let app = candidate::script("counter");
+    let mut servers = Vec::new();
+    for number in 0..2 {
+        let (port, admin) = (free_port(), free_port());
+        let launch = Launch::program(binary, app.parent().context("the app is nowhere")?, port)
+            .arg("runner")
+            .arg(&app)
+            .arg("--python")
+            .arg(python())
+            .args(["--workers", "1", "--name", &format!("r{number}"), "--redis", &redis.url()])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
+            .args(["--server.headless", "true", "--browser.gatherUsageStats", "false"])
+            .env("STREAMFLEET_SECRET", "a secret for measuring that is long enough");
+        let mut server = launch.spawn()?;
+        server.wait_for_output("runner is serving", LIMIT).await?;
+        servers.push(server);
+    }
+    let (port, admin) = (free_port(), free_port());
+    let gateway = Launch::program(binary, Path::new("/"), port)
+        .args(["gateway", "--redis", &redis.url(), "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--shutdown-notice", "0"])
+        .start()
+        .await?;
+
+    let users = open_users(&gateway).await?;
+    let (users, before) = watch(users).await?;
+    let memory_before = resident(gateway.pid())?;
+    let began = Instant::now();
+    let idle = open_idle(SocketAddr::from(([127, 0, 0, 1], port)), connections).await?;
+    println!("{connections} connections were made in {:.1} s", began.elapsed().as_secs_f64());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let memory = resident(gateway.pid())?.saturating_sub(memory_before);
+    println!("gateway: {} bytes for each idle connection", memory / u64::try_from(connections.max(1))?);
+    let (_, after) = watch(users).await?;
+    let millis =
+        |times: &Histogram<u64>, quantile| Duration::from_micros(times.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+    for (name, quantile) in [("median", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+        let (alone, beside) = (millis(&before, quantile), millis(&after, quantile));
+        println!(
+            "{ACTIVE} active users, {name}: {alone:.2} ms alone, {beside:.2} ms beside them, {:.2} ×",
+            beside / alone
+        );
+    }
+    drop(idle);
+    Ok(())
+}
+
+async fn open_users(gateway: &Server) -> Result<Vec<User>> {
+    let mut users = Vec::new();
+    for _ in 0..ACTIVE {
+        users.push(User::open(gateway).await?);
+    }
+    Ok(users)
+}
+
+/// Has the users click for a while, and counts how long they wait.
+async fn watch(users: Vec<User>) -> Result<(Vec<User>, Histogram<u64>)> {
+    let end = Instant::now() + WATCHED;
+    let tasks: Vec<_> = users
+        .into_iter()
+        .map(|mut user| {
+            tokio::spawn(async move {
+                let mut times = Histogram::<u64>::new(3)?;
+                while Instant::now() < end {
+                    let start = Instant::now();
+                    user.click().await?;
+                    times.record(u64::try_from(start.elapsed().as_micros())?)?;
+                    tokio::time::sleep(THINK_TIME).await;
+                }
+                anyhow::Ok((user, times))
+            })
+        })
+        .collect();
+    let (mut users, mut all) = (Vec::new(), Histogram::<u64>::new(3)?);
+    for task in tasks {
+        let (user, times) = task.await??;
+        users.push(user);
+        all.add(times)?;
+    }
+    Ok((users, all))
+}
+
+/// Browsers that have loaded the page and opened their WebSocket, and ask for no run.
+async fn open_idle(address: SocketAddr, count: usize) -> Result<Vec<Client>> {
+    let mut idle = Vec::with_capacity(count);
+    while idle.len() < count {
+        let batch = CONNECTING.min(count - idle.len());
+        let tasks: Vec<_> = (0..batch)
+            .map(|_| {
+                let options = ConnectOptions { xsrf: Some("none".to_owned()), ..ConnectOptions::default() };
+                tokio::spawn(async move { Client::connect_with(&Endpoint::local(address.port()), options).await })
+            })
+            .collect();
+        for task in tasks {
+            idle.push(task.await??);
+        }
+    }
+    Ok(idle)
+}
+
+/// What a process has resident, in bytes.
+fn resident(pid: Pid) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("no VmRSS")?.parse()?;
+    Ok(kib * 1024)
+}
