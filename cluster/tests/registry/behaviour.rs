@@ -153,7 +153,7 @@ async fn members(one: &dyn Registry, other: &dyn Registry) {
         }
     };
     timeout(LIMIT, ended).await.expect("a lease never ended");
-    assert_eq!(other.members().await.unwrap().list, [lasting.clone()]);
+    assert_eq!(other.members().await.unwrap().list, std::slice::from_ref(&lasting));
     assert!(one.announce(&short).await.unwrap().joined, "its lease had ended");
     one.withdraw(&lasting.runner).await.unwrap();
     assert_eq!(other.members().await.unwrap().list, [short]);

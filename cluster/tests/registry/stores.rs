@@ -14,7 +14,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// A store with nothing in it.
 pub enum Store {
     Memory(Arc<MemoryRegistry>),
-    Redis(Redis),
+    Redis(Box<Redis>),
     Cluster(Cluster),
 }
 
@@ -24,7 +24,7 @@ impl Store {
     }
 
     pub async fn redis(version: Version) -> Self {
-        Self::Redis(RedisLaunch::new(version).start().await.unwrap())
+        Self::Redis(Box::new(RedisLaunch::new(version).start().await.unwrap()))
     }
 
     pub async fn cluster(version: Version) -> Self {

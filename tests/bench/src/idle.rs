@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use streamfleet_testkit::Endpoint;
-use streamfleet_testkit::client::{Client, ConnectOptions};
+use streamfleet_testkit::client::{Client, ClientError, ConnectOptions};
 use streamfleet_testkit::process::{Launch, Server, free_port, python};
 use streamfleet_testkit::redis::{RedisLaunch, Version};
+use tokio::task::JoinSet;
 
 use crate::candidate;
 use crate::load::User;
@@ -23,7 +24,7 @@ const THINK_TIME: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(15);
 /// Connections that are being made at once.
 const CONNECTING: usize = 20;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Opens so many WebSockets on one gateway before two runners, and prints what that costs.
 pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
@@ -39,7 +40,8 @@ pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
             .arg(&app)
             .arg("--python")
             .arg(python())
-            .args(["--workers", "1", "--name", &format!("r{number}"), "--redis", &redis.url()])
+            // Streamlit opens four files for each session, and systems allow a process some ten thousand.
+            .args(["--workers", "2", "--name", &format!("r{number}"), "--redis", &redis.url()])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
             .args(["--server.headless", "true", "--browser.gatherUsageStats", "false"])
             .env("STREAMFLEET_SECRET", "a secret for measuring that is long enough");
@@ -58,7 +60,7 @@ pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
     let (users, before) = watch(users).await?;
     let memory_before = resident(gateway.pid())?;
     let began = Instant::now();
-    let idle = open_idle(SocketAddr::from(([127, 0, 0, 1], port)), connections).await?;
+    let mut idle = open_idle(SocketAddr::from(([127, 0, 0, 1], port)), connections).await?;
     println!("{connections} connections were made in {:.1} s", began.elapsed().as_secs_f64());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let memory = resident(gateway.pid())?.saturating_sub(memory_before);
@@ -73,7 +75,8 @@ pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
             beside / alone
         );
     }
-    drop(idle);
+    ensure!(idle.len() == connections, "a connection ended");
+    ensure!(idle.try_join_next().is_none(), "a connection ended meanwhile");
     Ok(())
 }
 
@@ -113,8 +116,10 @@ async fn watch(users: Vec<User>) -> Result<(Vec<User>, Histogram<u64>)> {
 }
 
 /// Browsers that have loaded the page and opened their WebSocket, and ask for no run.
-async fn open_idle(address: SocketAddr, count: usize) -> Result<Vec<Client>> {
-    let mut idle = Vec::with_capacity(count);
+///
+/// They answer pings, so somebody has to read for them: that is what the tasks do.
+async fn open_idle(address: SocketAddr, count: usize) -> Result<JoinSet<()>> {
+    let mut idle = JoinSet::new();
     while idle.len() < count {
         let batch = CONNECTING.min(count - idle.len());
         let tasks: Vec<_> = (0..batch)
@@ -124,10 +129,20 @@ async fn open_idle(address: SocketAddr, count: usize) -> Result<Vec<Client>> {
             })
             .collect();
         for task in tasks {
-            idle.push(task.await??);
+            idle.spawn(read(task.await??));
         }
     }
     Ok(idle)
+}
+
+/// Reads until the connection ends.
+async fn read(mut client: Client) {
+    loop {
+        match client.next().await {
+            Ok(_) | Err(ClientError::TimedOut { .. }) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// What a process has resident, in bytes.

@@ -93,7 +93,8 @@ async fn files_and_pages_come_through_any_gateway() {
         assert_eq!(get("/app/static/note.txt", HeaderMap::new()).await.body, "the same everywhere\n");
         let page = get("/", HeaderMap::new()).await;
         let text = String::from_utf8_lossy(&page.body).into_owned();
-        let asset = text.split('"').find(|part| part.ends_with(".js")).unwrap().trim_start_matches('.').to_owned();
+        let asset =
+            text.split('"').find(|part| part.starts_with("./static/js/")).unwrap().trim_start_matches('.').to_owned();
         assert_eq!(get(&asset, HeaderMap::new()).await.status, 200, "{asset}");
         let unknown = format!("/media/{}.wav", "0".repeat(56));
         assert_eq!(get(&unknown, HeaderMap::new()).await.status, 404);
@@ -105,7 +106,7 @@ async fn uploads_go_through_any_gateway_and_none_keeps_them() {
     let fleet = start().await;
     let endpoints = endpoints(&fleet);
     let mut browser = Browser::open(&endpoints[1]).await.unwrap();
-    let uploader = browser.widget("file").unwrap();
+    let widget = browser.widget("file").unwrap();
     let on_the_way: Vec<_> = fleet
         .gateways
         .iter()
@@ -117,7 +118,7 @@ async fn uploads_go_through_any_gateway_and_none_keeps_them() {
         let content: Vec<u8> = (0..size).map(|n: u32| u8::try_from(n % 251).unwrap()).collect();
         let file = LocalFile { name: "data.bin", mime: "application/octet-stream", content: &content };
         let uploaded = browser.upload_through(&endpoints[0], &[file]).await.unwrap();
-        browser.set(&uploader, WidgetValue::Files(uploaded)).await.unwrap();
+        browser.set(&widget, WidgetValue::Files(uploaded)).await.unwrap();
         assert_eq!(shown_number(&browser, "size"), i64::from(size));
     }
     let mut largest = 0;

@@ -27,14 +27,14 @@ async fn start() -> Fleet {
 /// Users click, upload, and keep their sessions while one gateway is killed and the other told to end.
 async fn is_used(mut fleet: Fleet, proxy: ReverseProxy) {
     let users = Users::start(proxy.endpoint(), 20).await;
-    let mut uploader = Browser::open(proxy.endpoint()).await.unwrap();
+    let mut browser = Browser::open(proxy.endpoint()).await.unwrap();
     let content = vec![7; 5_000_000];
     let file = LocalFile { name: "data.bin", mime: "application/octet-stream", content: &content };
-    let widget = uploader.widget("file").unwrap();
-    let uploaded = uploader.upload(&[file]).await.unwrap();
-    uploader.set(&widget, WidgetValue::Files(uploaded)).await.unwrap();
-    assert_eq!(shown_number(&uploader, "size"), 5_000_000);
-    drop(uploader);
+    let widget = browser.widget("file").unwrap();
+    let uploaded = browser.upload(&[file]).await.unwrap();
+    browser.set(&widget, WidgetValue::Files(uploaded)).await.unwrap();
+    assert_eq!(shown_number(&browser, "size"), 5_000_000);
+    drop(browser);
 
     fleet.gateways[0].kill().await;
     users.keep_clicking(60).await;

@@ -1,4 +1,4 @@
-//! `st.login` with an OpenID Connect provider, each step of it through another gateway.
+//! `st.login` with a provider of `OpenID` Connect, each step of it through another gateway.
 
 use std::path::Path;
 
@@ -105,8 +105,7 @@ async fn a_login_works_though_each_step_goes_elsewhere() {
     let public = format!("127.0.0.1:{public_port}");
     // Logged in, wherever the browser comes next: each on another runner or not, as it happens.
     for endpoint in &endpoints {
-        let mut options = ConnectOptions::default();
-        options.headers = cookies.headers();
+        let mut options = ConnectOptions { headers: cookies.headers(), ..ConnectOptions::default() };
         // A login holds for the address that the browser shows.
         options.headers.insert(header::HOST, public.parse().unwrap());
         options.headers.insert(header::ORIGIN, format!("http://{public}").parse().unwrap());
