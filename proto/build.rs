@@ -16,6 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("worker.descriptors"), worker.encode_to_vec())?;
 
     let all = protox::compile([RUNNER, WORKER], ["proto"])?;
-    tonic_prost_build::configure().bytes(".streamfleet").compile_fds(all)?;
+    tonic_prost_build::configure()
+        .bytes(".streamfleet")
+        .codec_path("crate::SmallBuffers")
+        // Sent once; the queues of every session would have room for it in each place.
+        .boxed(".streamfleet.runner.v1.SessionRequest.kind.open")
+        .compile_fds(all)?;
     Ok(())
 }

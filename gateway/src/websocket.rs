@@ -59,7 +59,7 @@ const UP_QUEUE: usize = 16;
 /// How often a quiet browser is pinged where the app's settings don't say.
 const DEFAULT_PING: Duration = Duration::from_secs(30);
 /// Bytes kept for reading from one connection. Browsers send little, and idle ones are many.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 2 * 1024;
 
 /// How long a browser is given to take the closing handshake.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
@@ -195,7 +195,7 @@ impl Link {
     ) -> Result<(Self, Opening), GatewayError> {
         let Runner { id, mut client, .. } = runner;
         let (up, requests) = mpsc::channel(UP_QUEUE);
-        let open = request(session_request::Kind::Open(open));
+        let open = request(session_request::Kind::Open(Box::new(open)));
         let handshake = async {
             let failed = |status| GatewayError::runner(&id, status);
             // The queue is empty and its receiver is right here.

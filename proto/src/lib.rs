@@ -1,10 +1,12 @@
 //! The words Streamfleet's processes speak: generated messages and services, validated ids,
 //! and the conversions between wire messages and `http` types.
 
+mod codec;
 mod http_convert;
 mod ids;
 mod pb;
 
+pub use codec::SmallBuffers;
 pub use http_convert::{HeaderError, headers_from_wire, headers_to_wire, status_from_wire};
 pub use ids::{IdError, MediaId, RunnerId, SessionId};
 pub use pb::{WORKER_DESCRIPTORS, common, runner, worker};

@@ -50,7 +50,7 @@ impl Runner for RunnerService {
         let Some(session_request::Kind::Open(open)) = first.kind else {
             return Err(Status::invalid_argument("the first message must be `open`"));
         };
-        let responses = session::open(self.pool.clone(), open, requests).await?;
+        let responses = session::open(self.pool.clone(), *open, requests).await?;
         Ok(Response::new(responses))
     }
 
