@@ -7,15 +7,16 @@ use prost::Message;
 
 const RUNNER: &str = "streamfleet/runner/v1/runner.proto";
 const WORKER: &str = "streamfleet/worker/v1/worker.proto";
+const CALLS: &str = "streamfleet/worker/v1/calls.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
 
-    let worker = protox::compile([WORKER], ["proto"])?;
+    let worker = protox::compile([WORKER, CALLS], ["proto"])?;
     fs::write(out_dir.join("worker.descriptors"), worker.encode_to_vec())?;
 
-    let all = protox::compile([RUNNER, WORKER], ["proto"])?;
+    let all = protox::compile([RUNNER, WORKER, CALLS], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".streamfleet")
         .codec_path("crate::SmallBuffers")

@@ -142,6 +142,7 @@ async fn connect(
             head: Some(head.clone()),
             epoch: placement.epoch,
             resume_epoch: placement.resume_epoch,
+            ..SessionOpen::default()
         };
         let epochs = [Some((fresh, placement.epoch)), resume.map(|session| (session, placement.resume_epoch))];
         let attempt = async {
@@ -426,8 +427,12 @@ impl Down<'_> {
                 let code = u16::try_from(close.code).unwrap_or(GOING_AWAY);
                 return Ok(Some(close_frame(code, &close.reason)));
             }
-            session_response::Kind::Accepted(_) | session_response::Kind::Head(_) | session_response::Kind::Body(_) => {
-            }
+            session_response::Kind::Accepted(_)
+            | session_response::Kind::Head(_)
+            | session_response::Kind::Body(_)
+            | session_response::Kind::AppliedSeq(_)
+            | session_response::Kind::Detached(_)
+            | session_response::Kind::Position(_) => {}
         }
         Ok(None)
     }

@@ -118,7 +118,7 @@ struct Exchange {
 
 impl Exchange {
     async fn open(placed: Placed, head: RequestHead, end_of_body: bool) -> Result<Self, Status> {
-        let open = Open { head: Some(head), websocket: false, session_id: String::new(), end_of_body };
+        let open = Open { head: Some(head), end_of_body, ..Open::default() };
         match open_stream(&placed.worker.listen_path, open).await {
             Ok((sender, receiver)) => {
                 Ok(Self { placed, sender: Some(sender), receiver, forwarding: None, complete: false })

@@ -1,9 +1,11 @@
 //! The gRPC face of a pool: reads the first message, and leaves the rest to the modules.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
+
+use futures_util::Stream;
 
 use streamfleet_proto::runner::{
-    HttpRequest, SessionRequest, StatusRequest, StatusResponse, http_request,
+    DrainProgress, DrainRequest, HttpRequest, SessionRequest, StatusRequest, StatusResponse, http_request,
     runner_server::{Runner, RunnerServer},
     session_request,
 };
@@ -40,6 +42,7 @@ impl RunnerService {
 impl Runner for RunnerService {
     type SessionStream = session::Responses;
     type HttpStream = http::Responses;
+    type DrainStream = Pin<Box<dyn Stream<Item = Result<DrainProgress, Status>> + Send>>;
 
     async fn session(
         &self,
@@ -62,6 +65,10 @@ impl Runner for RunnerService {
         };
         let responses = http::answer(self.pool.clone(), head, body).await?;
         Ok(Response::new(responses))
+    }
+
+    async fn drain(&self, _request: Request<DrainRequest>) -> Result<Response<Self::DrainStream>, Status> {
+        Err(Status::unimplemented("draining comes with handoff"))
     }
 
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

@@ -45,7 +45,8 @@ pub(crate) async fn open(
     if let Some(session) = resume {
         pool.give_up_older(session, open.resume_epoch);
     }
-    let stream_open = Open { head: open.head, websocket: true, session_id: fresh.to_string(), end_of_body: true };
+    let stream_open =
+        Open { head: open.head, websocket: true, session_id: fresh.to_string(), end_of_body: true, ..Open::default() };
     let (placed, (sender, receiver)) = connect(&pool, resume, stream_open).await?;
 
     let done = CancellationToken::new();
@@ -120,7 +121,7 @@ async fn forward(pool: Pool, mut requests: Streaming<SessionRequest>, mut sender
                 } else {
                     frame.payload
                 };
-                stream_request::Kind::Frame(Frame { payload, text: frame.text })
+                stream_request::Kind::Frame(Frame { payload, text: frame.text, seq: frame.seq })
             }
             Some(session_request::Kind::Close(close)) => stream_request::Kind::Close(close),
             Some(session_request::Kind::Open(_)) | None => continue,
@@ -217,7 +218,10 @@ impl Down {
             stream_event::Kind::Close(close) => {
                 self.queue.push_back(session_response::Kind::Close(close));
             }
-            stream_event::Kind::End(_) => {}
+            stream_event::Kind::End(_)
+            | stream_event::Kind::Snapshot(_)
+            | stream_event::Kind::AppliedSeq(_)
+            | stream_event::Kind::Released(_) => {}
         }
     }
 }

@@ -282,6 +282,7 @@ impl Life<'_> {
             cookie_secret: options.cookie_secret.clone(),
             watch_sources: options.watch_sources,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
+            ..Init::default()
         };
         send(writer, control_request::Kind::Init(init)).await
     }
@@ -334,7 +335,7 @@ impl Life<'_> {
             Some(control_event::Kind::Load(load)) => {
                 self.slot.load.send_replace(load);
             }
-            None => debug!(worker = index, "an event of a kind unknown here"),
+            Some(_) | None => debug!(worker = index, "an event of a kind unknown here"),
         }
     }
 
