@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .codec_path("crate::SmallBuffers")
         // Sent once; the queues of every session would have room for it in each place.
         .boxed(".streamfleet.runner.v1.SessionRequest.kind.open")
+        .boxed(".streamfleet.worker.v1.ControlEvent.kind.snapshot")
+        .boxed(".streamfleet.worker.v1.StreamEvent.kind.snapshot")
         .compile_fds(all)?;
     Ok(())
 }
