@@ -19,6 +19,6 @@ pub use registry::{
 pub use ring::Ring;
 pub use route::Route;
 pub use snapshots::{
-    Change, KeyError, LoadError, Loaded, MemorySnapshots, RedisSnapshots, SNAPSHOT_TTL, SaveError, SavedState, Signer,
-    SnapshotOptions, SnapshotStore, Unsaved, Write,
+    Change, FileSnapshots, FolderError, KeyError, LoadError, Loaded, MemorySnapshots, RedisSnapshots, SNAPSHOT_TTL,
+    SaveError, SavedState, Signer, SnapshotOptions, SnapshotStore, Unsaved, Write,
 };

@@ -22,6 +22,7 @@
 
 mod change;
 mod fence;
+mod file;
 mod memory;
 mod redis;
 mod signer;
@@ -36,6 +37,7 @@ use streamfleet_proto::SessionId;
 
 pub use self::{
     change::{Change, Unsaved},
+    file::{FileSnapshots, FolderError},
     memory::MemorySnapshots,
     redis::RedisSnapshots,
     signer::{KeyError, Signer},

@@ -150,10 +150,10 @@ fn size(write: &Write) -> u32 {
     u32::try_from(write.size().div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
-fn saved(answer: Answer) -> Result<(), SaveError> {
+fn saved(answer: &Answer) -> Result<(), SaveError> {
     match answer {
         Answer::Done(_) => Ok(()),
-        Answer::Fenced(epoch) => Err(SaveError::Fenced { epoch }),
+        Answer::Fenced(epoch) => Err(SaveError::Fenced { epoch: *epoch }),
         Answer::Gone => Err(SaveError::Gone),
     }
 }
@@ -183,7 +183,7 @@ impl SnapshotStore for RedisSnapshots {
                 command.arg(format!("{VALUE}{key}"));
             }
         };
-        saved(self.call(&SAVE, write.session, write.epoch, size(write), arguments).await?)
+        saved(&self.call(&SAVE, write.session, write.epoch, size(write), arguments).await?)
     }
 
     async fn load(&self, session: SessionId, epoch: u64) -> Result<Option<Loaded>, LoadError> {
@@ -195,13 +195,13 @@ impl SnapshotStore for RedisSnapshots {
     }
 
     async fn touch(&self, session: SessionId, epoch: u64) -> Result<(), SaveError> {
-        saved(self.call(&TOUCH, session, epoch, 1, |_| ()).await?)
+        saved(&self.call(&TOUCH, session, epoch, 1, |_| ()).await?)
     }
 
     async fn remove(&self, session: SessionId, epoch: u64) -> Result<(), SaveError> {
         let arguments = |command: &mut Cmd| {
             command.arg(micros());
         };
-        saved(self.call(&REMOVE, session, epoch, 1, arguments).await?)
+        saved(&self.call(&REMOVE, session, epoch, 1, arguments).await?)
     }
 }

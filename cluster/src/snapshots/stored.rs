@@ -45,6 +45,12 @@ impl Stored {
         self.values.extend(write.changed.iter().cloned());
     }
 
+    /// The epoch and the version that its manifest names, whoever has written that.
+    pub(super) fn written(&self) -> Option<(u64, u64)> {
+        let manifest = Manifest::decode(self.manifest.clone()?).ok()?;
+        Some((manifest.epoch, manifest.version))
+    }
+
     /// Whether there is nothing of a snapshot.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -223,6 +223,11 @@ async fn in_memory() {
 }
 
 #[tokio::test]
+async fn in_files() {
+    behaves(&Store::files()).await;
+}
+
+#[tokio::test]
 async fn on_redis_7() {
     behaves(&Store::redis(Version::V7).await).await;
 }

@@ -2,6 +2,7 @@
 
 mod away;
 mod behaviour;
+mod files;
 mod model;
 pub mod stores;
 mod tampering;

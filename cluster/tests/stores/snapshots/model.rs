@@ -208,6 +208,11 @@ async fn in_memory() {
 }
 
 #[tokio::test]
+async fn in_files() {
+    agrees(&Store::files(), 10).await;
+}
+
+#[tokio::test]
 async fn on_redis_7() {
     agrees(&Store::redis(Version::V7).await, 20).await;
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamfleet_cluster::{
-    Change, Loaded, MemorySnapshots, RedisOptions, RedisSnapshots, SNAPSHOT_TTL, Signer, SnapshotOptions,
-    SnapshotStore, Unsaved,
+    Change, FileSnapshots, Loaded, MemorySnapshots, RedisOptions, RedisSnapshots, SNAPSHOT_TTL, Signer,
+    SnapshotOptions, SnapshotStore, Unsaved,
 };
 use streamfleet_testkit::redis::{Cluster, Redis, RedisLaunch, Version};
+use tempfile::TempDir;
 
 use crate::registry::stores::cluster_url;
 
@@ -27,6 +28,7 @@ pub struct Store {
 
 enum Place {
     Memory,
+    Files(TempDir),
     Redis(Box<Redis>),
     Cluster(Cluster),
 }
@@ -38,6 +40,10 @@ impl Store {
 
     pub fn memory() -> Self {
         Self::at(Place::Memory)
+    }
+
+    pub fn files() -> Self {
+        Self::at(Place::Files(tempfile::tempdir().unwrap()))
     }
 
     pub async fn redis(version: Version) -> Self {
@@ -61,6 +67,16 @@ impl Store {
                 let mut made = self.made.lock().unwrap();
                 Arc::clone(made.entry(ttl).or_insert_with(|| Arc::new(MemorySnapshots::new(options))))
             }
+            Place::Files(folder) => {
+                let made = self.made.lock().unwrap().get(&ttl).cloned();
+                if let Some(store) = made {
+                    return store;
+                }
+                let folder = folder.path().join(format!("{ttl:?}"));
+                let store: Arc<dyn SnapshotStore> = Arc::new(FileSnapshots::open(folder, options).await.unwrap());
+                self.made.lock().unwrap().insert(ttl, Arc::clone(&store));
+                store
+            }
             Place::Redis(redis) => Arc::new(connect(&redis.url(), options).await),
             Place::Cluster(cluster) => Arc::new(connect(&cluster_url(cluster), options).await),
         }
@@ -77,9 +93,14 @@ pub async fn connect(url: &str, options: SnapshotOptions) -> RedisSnapshots {
     RedisSnapshots::connect(redis, options).await.unwrap()
 }
 
+/// What everybody uses.
+pub fn plain_options() -> SnapshotOptions {
+    SnapshotOptions::new(signer(CLUSTER, &[KEY]))
+}
+
 /// Connects as everybody does.
 pub async fn connect_plainly(url: &str) -> RedisSnapshots {
-    connect(url, SnapshotOptions::new(signer(CLUSTER, &[KEY]))).await
+    connect(url, plain_options()).await
 }
 
 /// A change of these values, `None` for those that are gone.
