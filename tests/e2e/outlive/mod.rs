@@ -7,6 +7,7 @@ mod clickers;
 mod crowd;
 mod edges;
 mod fencing;
+mod handoff;
 mod hibernation;
 mod matrix;
 mod page;
