@@ -88,7 +88,7 @@ fn check_runs(ledger: &Path, owners: &Owners) {
         let epochs = (session[..SHOWN_DIGITS].to_owned(), 0)..(session[..SHOWN_DIGITS].to_owned(), u64::MAX);
         let owners: Vec<_> = owners.by_epoch.range(epochs).map(|(_, owner)| owner).collect();
         for run in &runs {
-            // Of those who owned it by then, the one with the greatest epoch; or somebody who is about to write down that they do.
+            // Of those who owned it by then, the one with the greatest epoch; or somebody who is about to log that they do.
             let current = owners.iter().rposition(|(_, since)| *since <= run.nanos).unwrap_or(0);
             let entitled = owners.get(current..).is_none_or(|rest| rest.iter().any(|(owner, _)| *owner == run.runner));
             assert!(entitled, "session {session} was run by {} when it was another's: {owners:?}", run.runner);

@@ -139,7 +139,8 @@ impl Walker {
         ACTS[self.done].begin(&mut self.browser).await;
     }
 
-    /// Waits until the step that was begun shows what it shows in peace. Runs that are cut short or repeated may be seen on the way.
+    /// Waits until the step that was begun shows what it shows in peace. Runs that are cut short or repeated may be seen on
+    /// the way.
     pub async fn arrive(&mut self, course: &Course) {
         self.done += 1;
         let expected = &course.0[self.done];

@@ -14,7 +14,7 @@ use crate::server::until;
 /// Pause between a user's clicks.
 const THINK_TIME: Duration = Duration::from_millis(500);
 
-/// A crowd of users. Any closed connection, lost click or wrong count is a panic of theirs, which [`finish`](Self::finish) passes on.
+/// A crowd of users. Any closed connection, lost click or wrong count is a panic of theirs, and of whoever waits for them.
 pub struct Clickers {
     tasks: JoinSet<Vec<Duration>>,
     enough: Arc<AtomicBool>,

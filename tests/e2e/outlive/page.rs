@@ -47,8 +47,8 @@ pub async fn put(browser: &mut Browser, key: &str, value: WidgetValue) {
     browser.start(ClientState { fragment_id, ..browser.state() }).await.unwrap();
 }
 
-/// Waits until the session has come to rest and `name=value;` is shown. What a run shows that was cut short, or that is repeated, is waited
-/// through; what lies beyond the value is an error at once.
+/// Waits until the session has come to rest and `name=value;` is shown. Runs that are cut short or repeated may show less on
+/// the way; more is an error at once.
 pub async fn until_counted(browser: &mut Browser, name: &str, value: i64) {
     loop {
         let session = browser.client.session_id().to_owned();

@@ -126,7 +126,7 @@ async fn stored_count(fleet: &Fleet, browser: &Browser, before: Option<Vec<u8>>)
     streamfleet_testkit::wait::until("the snapshot", LIMIT, stored).await.unwrap()
 }
 
-/// Clicks in a session whose snapshot must not be used: the user is told, and a fresh session has counted the click, or not.
+/// Clicks in a session whose snapshot must not be used: the user is told, and a fresh session has counted the click or not.
 async fn assert_fresh(what: &str, browser: &mut Browser) {
     press(browser, "click").await;
     let told = toast(browser).await.unwrap_or_else(|error| panic!("{what}: nobody told the user: {error}"));
