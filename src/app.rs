@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use streamfleet_cluster::SnapshotStore;
 use streamfleet_runner::{
     Ownership, Pool, PoolOptions, PythonSpawner, WorkerPackage,
     interpreter::{self, Interpreter, InterpreterOptions},
@@ -27,6 +28,15 @@ pub(crate) struct App {
     pub(crate) streamlit_flags: Vec<String>,
     /// Whether somebody is working on it, so that changed source files should be noticed.
     pub(crate) watch_sources: bool,
+}
+
+/// What an app needs of the cluster, or of what stands for one.
+pub(crate) struct AppParts {
+    pub(crate) cookie_secret: String,
+    pub(crate) revision: String,
+    pub(crate) ownership: Arc<Ownership>,
+    /// Where its sessions' state is kept.
+    pub(crate) snapshots: Arc<dyn SnapshotStore>,
 }
 
 /// An app whose workers run.
@@ -52,12 +62,7 @@ impl App {
     }
 
     /// Starts the workers, and returns when one of them serves.
-    pub(crate) async fn start(
-        self,
-        settings: &Settings,
-        cookie_secret: String,
-        ownership: Arc<Ownership>,
-    ) -> Result<RunningApp> {
+    pub(crate) async fn start(self, settings: &Settings, parts: AppParts) -> Result<RunningApp> {
         let interpreter = find_interpreter(&self.folder, settings).await?;
         let package =
             WorkerPackage::write().context("cannot write the worker's files to the temporary folder (see $TMPDIR)")?;
@@ -67,12 +72,14 @@ impl App {
             streamlit_flags: self.streamlit_flags,
             workers: settings.workers.unwrap_or_else(one_per_core),
             socket_folder: package.path().to_owned(),
-            cookie_secret,
+            cookie_secret: parts.cookie_secret,
             watch_sources: self.watch_sources,
             packages: interpreter.packages_path.clone(),
+            revision: parts.revision,
+            limits: settings.limits(),
         };
         let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };
-        let pool = Pool::start(options, Arc::new(spawner), ownership).await;
+        let pool = Pool::start(options, Arc::new(spawner), parts.ownership, parts.snapshots).await;
         let pool = pool.map_err(|failure| anyhow!("{failure}"))?;
         for notice in &pool.app().notices {
             banner::notice(notice);

@@ -59,6 +59,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) host: Option<String>,
 
+    /// Folder in which sessions' state is kept, so that it outlives a restart [default: none].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) python: PythonArgs,
 
@@ -128,6 +132,11 @@ pub(crate) struct RunnerArgs {
     /// What is deployed of the app [default: a hash of the files in its folder].
     #[arg(long, value_name = "TEXT")]
     pub(crate) revision: Option<String>,
+
+    /// Seconds that handing sessions over may take when the runner is told to end; then scripts that still run are stopped
+    /// [default: 120].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) drain_limit: Option<f64>,
 
     /// Name of this runner, to which something random is added [default: the host's name].
     #[arg(long, value_name = "NAME")]
@@ -200,7 +209,11 @@ impl Flags for ServeArgs {
     }
 
     fn values(&self) -> Values {
-        let own = vec![("port", self.port.map(Value::from)), ("host", text(self.host.as_ref()))];
+        let own = vec![
+            ("port", self.port.map(Value::from)),
+            ("host", text(self.host.as_ref())),
+            ("state", path(self.state.as_ref())),
+        ];
         [own, self.python.values()].concat()
     }
 }
@@ -216,6 +229,7 @@ impl Flags for RunnerArgs {
             ("advertise", text(self.advertise.as_ref())),
             ("revision", text(self.revision.as_ref())),
             ("name", text(self.name.as_ref())),
+            ("drain_limit", self.drain_limit.map(Value::from)),
         ];
         [own, self.cluster.values(), self.python.values()].concat()
     }

@@ -14,6 +14,7 @@ mod runner;
 mod secret;
 mod settings;
 mod shutdown;
+mod size;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use streamfleet_cluster::{MemoryRegistry, Registry};
+use streamfleet_cluster::{
+    FileSnapshots, MemoryRegistry, MemorySnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
+};
 use streamfleet_gateway::{Gateway, GatewayOptions, Upstream};
 use streamfleet_proto::{
     common::AppSettings,
@@ -15,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     address,
-    app::{App, RunningApp},
+    app::{App, AppParts, RunningApp},
     banner,
     cli::{RunArgs, ServeArgs},
     local,
-    secret::{COOKIES, ClusterSecret},
+    secret::{COOKIES, ClusterSecret, SNAPSHOTS},
     settings::Settings,
     shutdown::Shutdown,
     telemetry,
@@ -71,8 +73,9 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
 
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::default());
     let announcement = Announcement { address: String::new(), revision: String::new() };
-    let registrar = Registrar::new(Arc::clone(&registry), announcement, pool.clone());
+    let registrar = Arc::new(Registrar::new(Arc::clone(&registry), announcement, pool.clone()));
     registrar.join().await?;
+    let service = RunnerService::new(String::new(), pool.clone(), Arc::clone(&registrar));
     let runner_stop = CancellationToken::new();
     let registrar_stop = runner_stop.clone();
     let registrar = tokio::spawn(async move { registrar.run(registrar_stop).await });
@@ -80,7 +83,6 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
     let (connector, incoming) = local::transport();
     let upstream = Upstream::start(registry, Arc::new(connector)).await;
     let gateway = Gateway::new(GatewayOptions::alone(), upstream);
-    let service = RunnerService::new(String::new(), pool.clone());
     let runner = tokio::spawn(local::serve(service, incoming, runner_stop.clone()));
     let gateway = tokio::spawn(gateway.run(listener, stop.clone()));
 
@@ -98,12 +100,23 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
 
 /// Starts the workers, and takes the port that the app's configuration names.
 async fn start(app: App, settings: &Settings) -> Result<(RunningApp, TcpListener)> {
-    let secret = match settings.secret()? {
-        Some(secret) => secret,
-        None => ClusterSecret::random(),
+    let secret = match (settings.secret()?, &settings.state) {
+        (Some(secret), _) => secret,
+        (None, Some(folder)) => ClusterSecret::of_folder(folder)?,
+        (None, None) => ClusterSecret::random(),
     };
-    let ownership = Arc::new(Ownership::new("local".parse()?));
-    let app = app.start(settings, secret.derive(COOKIES)?, ownership).await?;
+    let signer = Signer::new(settings.cluster(), [secret.derive(SNAPSHOTS)?])?;
+    let snapshots: Arc<dyn SnapshotStore> = match &settings.state {
+        Some(folder) => Arc::new(FileSnapshots::open(folder.join("sessions"), SnapshotOptions::new(signer)).await?),
+        None => Arc::new(MemorySnapshots::new(SnapshotOptions::new(signer))),
+    };
+    let parts = AppParts {
+        cookie_secret: secret.derive(COOKIES)?,
+        revision: String::new(),
+        ownership: Arc::new(Ownership::new("local".parse()?)),
+        snapshots,
+    };
+    let app = app.start(settings, parts).await?;
     let listen = app.pool.app().listen.clone().unwrap_or_default();
     let bound = if listen.ssl_cert_file.is_empty() {
         address::bind(&listen).await

@@ -7,11 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use streamfleet_cluster::{RedisAddress, RedisRegistry, Registry};
+use streamfleet_cluster::{
+    RedisAddress, RedisRegistry, RedisSnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
+};
 use streamfleet_gateway::{CONNECTION_WINDOW, STREAM_WINDOW};
 use streamfleet_proto::RunnerId;
 use streamfleet_runner::{Announcement, Ownership, Registrar, RunnerService};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -20,10 +22,10 @@ use uuid::Uuid;
 
 use crate::{
     admin::{self, Readiness},
-    app::App,
+    app::{App, AppParts},
     cli::RunnerArgs,
     revision,
-    secret::COOKIES,
+    secret::{COOKIES, SNAPSHOTS},
     settings::{Settings, is_name_character},
     shutdown::Shutdown,
     telemetry,
@@ -67,9 +69,14 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let shown = redis.address.to_string();
     let ownership = Arc::new(Ownership::new(id.clone()));
     let cookie_secret = secret.derive(COOKIES)?;
+    let signer = Signer::new(settings.cluster(), [secret.derive(SNAPSHOTS)?])?;
     let starting = async {
-        let registry = RedisRegistry::connect(redis).await.with_context(|| format!("cannot use {shown}"))?;
-        let app = app.start(&settings, cookie_secret, ownership).await?;
+        let unusable = || format!("cannot use {shown}");
+        let registry = RedisRegistry::connect(redis.clone()).await.with_context(unusable)?;
+        let snapshots = RedisSnapshots::connect(redis, SnapshotOptions::new(signer)).await.with_context(unusable)?;
+        let snapshots: Arc<dyn SnapshotStore> = Arc::new(snapshots);
+        let parts = AppParts { cookie_secret, revision: revision.clone(), ownership, snapshots };
+        let app = app.start(&settings, parts).await?;
         Ok::<_, anyhow::Error>((Arc::new(registry), app))
     };
     // Whatever has been started by then is ended by dropping it.
@@ -80,13 +87,13 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let registry: Arc<dyn Registry> = registry;
 
     let server_stop = CancellationToken::new();
-    let service = RunnerService::new(revision.clone(), app.pool.clone());
-    let mut server = tokio::spawn(serve(listener, service, server_stop.clone()));
     let registrar = Arc::new(Registrar::new(
         registry,
         Announcement { address: address.clone(), revision: revision.clone() },
         app.pool.clone(),
     ));
+    let service = RunnerService::new(revision.clone(), app.pool.clone(), Arc::clone(&registrar));
+    let mut server = tokio::spawn(serve(listener, service, server_stop.clone()));
     registrar.join().await.context("cannot join the cluster")?;
     let registrar_stop = CancellationToken::new();
     let keeper = tokio::spawn({
@@ -112,8 +119,7 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
         () = stop.cancelled() => Ok(()),
         ended = &mut server => Err(anyhow!("the gRPC server ended: {ended:?}")),
     };
-    // Out of the cluster first: browsers whose sessions end here then find another place at once.
-    registrar.drain().await;
+    registrar.drain(settings.drain_limit(), &watch::Sender::default()).await;
     registrar_stop.cancel();
     keeper.await.context("the registrar failed")?;
     registrar.leave().await;

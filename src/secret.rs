@@ -1,6 +1,6 @@
 //! The cluster's secret, from which everything is derived that all runners must agree on and nobody else may know.
 
-use std::{fmt, path::Path};
+use std::{fmt, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use hmac::{Hmac, Mac as _};
@@ -13,6 +13,9 @@ const MIN_CHARACTERS: usize = 32;
 /// The purpose of the key that signs the cookies of `st.login` and XSRF protection.
 pub(crate) const COOKIES: &str = "cookies";
 
+/// The purpose of the key that signs sessions' snapshots.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+
 /// The cluster's secret. Never shown.
 #[derive(Clone)]
 pub(crate) struct ClusterSecret(String);
@@ -21,6 +24,24 @@ impl ClusterSecret {
     /// A secret for a cluster that is one process: 244 random bits.
     pub(crate) fn random() -> Self {
         Self(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+    }
+
+    /// The secret that this folder has had since it was first used.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("secret");
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let mut options = std::fs::OpenOptions::new();
+        match options.write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                let secret = Self::random();
+                file.write_all(secret.0.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+                Ok(secret)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Self::load(None, Some(&path))?.with_context(|| format!("{} holds no secret", path.display()))
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
+        }
     }
 
     /// The secret that is given, in itself or in a file.

@@ -14,7 +14,9 @@ use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
 use streamfleet_cluster::{RedisAddress, RedisOptions};
 
-use crate::{secret::ClusterSecret, telemetry::LogSettings};
+use streamfleet_runner::Limits;
+
+use crate::{secret::ClusterSecret, size::Size, telemetry::LogSettings};
 
 /// The settings file that is read when none is named.
 const DEFAULT_FILE: &str = "streamfleet.toml";
@@ -62,6 +64,22 @@ pub(crate) struct Settings {
     shutdown_notice: f64,
     /// Seconds over which it then closes its browsers' connections.
     shutdown_spread: f64,
+    /// Seconds that a runner takes at most to hand its sessions over when it is told to end.
+    drain_limit: f64,
+    /// Folder where `run` keeps its sessions' state over a restart.
+    pub(crate) state: Option<PathBuf>,
+    /// Seconds after which the memory of an idle session is freed; 0 for never.
+    hibernate_after: f64,
+    /// Seconds that a script may run; 0 for any time.
+    run_timeout: f64,
+    /// Seconds for which a worker may stand still before it is replaced; 0 for any time.
+    worker_stuck_after: f64,
+    /// Seconds after which a worker is replaced; 0 for never.
+    worker_max_age: f64,
+    /// Memory past which a worker is replaced, like `2GiB`.
+    worker_max_memory: Option<Size>,
+    /// State that is kept of one session at most, like `16MiB`.
+    max_session_state: Option<Size>,
     /// Logging.
     #[serde(flatten)]
     pub(crate) log: LogSettings,
@@ -88,6 +106,14 @@ impl Default for Settings {
             // Load balancers look every few seconds, and want to see it fail more than once.
             shutdown_notice: 15.0,
             shutdown_spread: 10.0,
+            drain_limit: 120.0,
+            state: None,
+            hibernate_after: 900.0,
+            run_timeout: 0.0,
+            worker_stuck_after: 30.0,
+            worker_max_age: 0.0,
+            worker_max_memory: None,
+            max_session_state: None,
             log: LogSettings::default(),
         }
     }
@@ -105,7 +131,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 27] = [
     "port",
     "host",
     "listen",
@@ -123,6 +149,14 @@ const NAMES: [&str; 19] = [
     "cache_dir",
     "shutdown_notice",
     "shutdown_spread",
+    "drain_limit",
+    "state",
+    "hibernate_after",
+    "run_timeout",
+    "worker_stuck_after",
+    "worker_max_age",
+    "worker_max_memory",
+    "max_session_state",
     "log_level",
     "log_format",
 ];
@@ -174,7 +208,15 @@ impl Settings {
         {
             bail!("workers = {workers}: give a number from 1 to {MAX_WORKERS}");
         }
-        for (name, seconds) in [("shutdown_notice", self.shutdown_notice), ("shutdown_spread", self.shutdown_spread)] {
+        for (name, seconds) in [
+            ("shutdown_notice", self.shutdown_notice),
+            ("shutdown_spread", self.shutdown_spread),
+            ("drain_limit", self.drain_limit),
+            ("hibernate_after", self.hibernate_after),
+            ("run_timeout", self.run_timeout),
+            ("worker_stuck_after", self.worker_stuck_after),
+            ("worker_max_age", self.worker_max_age),
+        ] {
             if !(0.0..=MAX_SECONDS).contains(&seconds) {
                 bail!("{name} = {seconds}: give a number of seconds from 0 to {MAX_SECONDS}");
             }
@@ -207,10 +249,34 @@ impl Settings {
         Ok(RedisOptions { address: redis.parse()?, ca, cluster: self.cluster.clone() })
     }
 
+    /// The name that tells several clusters in one Redis apart.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// The cluster's secret, if one is set.
     pub(crate) fn secret(&self) -> Result<Option<ClusterSecret>> {
         let secret = self.secret.as_ref().map(|Hidden(secret)| secret.as_str());
         ClusterSecret::load(secret, self.secret_file.as_deref())
+    }
+
+    /// How much of what a session or worker may take.
+    pub(crate) fn limits(&self) -> Limits {
+        let seconds = Duration::from_secs_f64;
+        let defaults = Limits::default();
+        Limits {
+            max_session_bytes: self.max_session_state.map_or(defaults.max_session_bytes, |Size(bytes)| bytes),
+            run_timeout: seconds(self.run_timeout),
+            stuck_after: seconds(self.worker_stuck_after),
+            hibernate_after: seconds(self.hibernate_after),
+            worker_max_age: seconds(self.worker_max_age),
+            worker_max_bytes: self.worker_max_memory.map_or(defaults.worker_max_bytes, |Size(bytes)| bytes),
+        }
+    }
+
+    /// How long a runner may take to hand its sessions over when it is told to end.
+    pub(crate) fn drain_limit(&self) -> Duration {
+        Duration::from_secs_f64(self.drain_limit)
     }
 
     /// How long a gateway goes on as before after being told to end.
@@ -273,6 +339,8 @@ mod tests {
             ("cluster = \"a{b}\"", "cluster"),
             ("name = \"\"", "name"),
             ("shutdown_spread = -1", "shutdown_spread"),
+            ("hibernate_after = -1", "hibernate_after"),
+            ("worker_max_memory = \"much\"", "much"),
         ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");

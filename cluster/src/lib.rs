@@ -4,15 +4,21 @@
 mod member;
 pub mod membership;
 mod pins;
+mod redis;
 mod registry;
 mod ring;
 mod route;
+mod snapshots;
 
+pub use self::redis::{AddressError, LinkError, RedisAddress, RedisOptions};
 pub use member::{Load, Member, RunnerPhase};
 pub use pins::PinCache;
 pub use registry::{
-    AddressError, Announced, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, RedisAddress, RedisOptions,
-    RedisRegistry, Registry, RegistryError,
+    Announced, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, RedisRegistry, Registry, RegistryError,
 };
 pub use ring::Ring;
 pub use route::Route;
+pub use snapshots::{
+    Change, FileSnapshots, FolderError, KeyError, LoadError, Loaded, MemorySnapshots, RedisSnapshots, SNAPSHOT_TTL,
+    SaveError, SavedState, Signer, SnapshotOptions, SnapshotStore, Unsaved, Write,
+};

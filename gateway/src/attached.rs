@@ -35,7 +35,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     inner: Arc<Inner>,
-    session: SessionId,
+    pub(crate) session: SessionId,
     key: u64,
     /// Cancelled when the session has another owner than the runner to which this connection leads.
     pub(crate) moved: CancellationToken,

@@ -1,5 +1,7 @@
 //! What can go wrong between a browser and a runner, and what the browser is told.
 
+use std::io;
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -71,6 +73,15 @@ impl GatewayError {
         }
     }
 
+    /// Whether the runner's process is known to be gone, or says itself that the session isn't there: waiting for it is in vain.
+    pub(crate) fn is_gone_for_good(&self) -> bool {
+        match self {
+            Self::Runner { status, .. } => status.code() == Code::Aborted || is_refused(status),
+            Self::Gone(_) => true,
+            _ => false,
+        }
+    }
+
     /// The one place where errors become HTTP statuses.
     fn status(&self) -> StatusCode {
         match self {
@@ -85,6 +96,18 @@ impl GatewayError {
             Self::BadAnswer { .. } => StatusCode::BAD_GATEWAY,
         }
     }
+}
+
+/// Whether nobody listens where the runner was: its host is there, and its process is not.
+fn is_refused(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 impl IntoResponse for GatewayError {

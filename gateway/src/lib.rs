@@ -2,12 +2,15 @@
 //!
 //! It holds nothing that isn't also elsewhere: killed at any moment, it loses TCP connections.
 
+mod attach;
 mod attached;
+mod browser;
 mod closing;
 mod connect;
 mod error;
 mod head;
 mod http;
+mod replay;
 mod server;
 mod upstream;
 mod websocket;

@@ -21,7 +21,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-use crate::{closing::Closing, error::SERVICE_RESTART, head::Ends, http as plain, upstream::Upstream, websocket};
+use crate::{
+    browser::GOING_AWAY, closing::Closing, error::SERVICE_RESTART, head::Ends, http as plain, upstream::Upstream,
+    websocket,
+};
 
 /// How long a client may take to send a request's headers.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
@@ -49,7 +52,7 @@ impl GatewayOptions {
         Self {
             notice: Duration::ZERO,
             spread: Duration::ZERO,
-            close_code: websocket::GOING_AWAY,
+            close_code: GOING_AWAY,
             shutdown_limit: Duration::from_secs(2),
         }
     }

@@ -156,17 +156,11 @@ impl Upstream {
         excluded: &[RunnerId],
     ) -> Result<Placement, GatewayError> {
         if let Some(resume) = resume
-            && let Some((runner, resume_epoch)) = self.home(resume).await
-            && !excluded.contains(&runner.id)
+            && let Some((runner, resume_epoch)) = self.home(resume, excluded).await
         {
             return Ok(Placement { runner, epoch: 0, resume_epoch, is_home: true });
         }
-        let choice = {
-            let mut ring = lock(&self.ring);
-            let choice = ring.place(&fresh, excluded).ok_or(GatewayError::NoRunner)?.clone();
-            ring.add(&choice);
-            choice
-        };
+        let choice = self.choose(fresh, excluded).ok_or(GatewayError::NoRunner)?;
         let pin = match self.registry.pin(fresh, &choice).await {
             Ok(pin) => pin,
             Err(error) => {
@@ -178,31 +172,55 @@ impl Upstream {
         Ok(Placement { runner, epoch: pin.epoch, resume_epoch: 0, is_home: false })
     }
 
-    /// A session's owner, with the epoch of its pin. Where the owner's lease has ended, it gets another one.
-    async fn home(&self, session: SessionId) -> Option<(Runner, u64)> {
+    /// The runner for a session that comes to it now.
+    fn choose(&self, session: SessionId, excluded: &[RunnerId]) -> Option<RunnerId> {
+        let mut ring = lock(&self.ring);
+        let choice = ring.place(&session, excluded)?.clone();
+        ring.add(&choice);
+        Some(choice)
+    }
+
+    /// A session's owner, with the epoch of its pin. Where the owner's lease has ended, or it is excluded, or there is none, it gets
+    /// one.
+    async fn home(&self, session: SessionId, excluded: &[RunnerId]) -> Option<(Runner, u64)> {
         let deadline = Instant::now() + SETTLING_LIMIT;
         loop {
             let pin = match self.pins.ask(&*self.registry, session).await {
                 Ok(pin) => pin,
                 Err(error) => {
                     debug!(?session, "guessing where a session is: {error}");
-                    return self.guess(session);
+                    return self.guess(session).filter(|(runner, _)| !excluded.contains(&runner.id));
                 }
             };
-            let found = pin.as_ref().is_some_and(|pin| self.serves(&pin.runner));
-            let settling = !found && self.is_settling().await;
             match pin {
+                Some(pin) if excluded.contains(&pin.runner) => {
+                    return self.give_new_home(session, &pin, excluded).await;
+                }
                 Some(pin) if self.serves(&pin.runner) => return Some((self.runner(&pin.runner)?, pin.epoch)),
                 // Whoever is missing may be about to say that it is there.
-                _ if settling && Instant::now() < deadline => sleep(ASK_AGAIN).await,
-                Some(pin) => return self.give_new_home(session, &pin).await,
-                None => return None,
+                _ if self.is_settling().await && Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                Some(pin) => return self.give_new_home(session, &pin, excluded).await,
+                None => return self.give_home(session, excluded).await,
             }
         }
     }
 
-    async fn give_new_home(&self, session: SessionId, pin: &Pin) -> Option<(Runner, u64)> {
-        let choice = lock(&self.ring).place(&session, std::slice::from_ref(&pin.runner))?.clone();
+    /// A home for a session that has none: it has hibernated or was handed over, if it isn't forgotten altogether.
+    async fn give_home(&self, session: SessionId, excluded: &[RunnerId]) -> Option<(Runner, u64)> {
+        let choice = self.choose(session, excluded)?;
+        match self.registry.pin(session, &choice).await {
+            Ok(pin) => Some((self.runner(&pin.runner)?, pin.epoch)),
+            Err(error) => {
+                debug!(?session, "cannot pin a session: {error}");
+                None
+            }
+        }
+    }
+
+    /// Another home for a session whose owner is gone.
+    async fn give_new_home(&self, session: SessionId, pin: &Pin, excluded: &[RunnerId]) -> Option<(Runner, u64)> {
+        let excluded: Vec<_> = excluded.iter().chain([&pin.runner]).cloned().collect();
+        let choice = self.choose(session, &excluded)?;
         match self.registry.move_pin(session, pin, &choice).await {
             Ok(moved) => {
                 info!(?session, old_owner = %pin.runner, owner = %moved.runner, epoch = moved.epoch, "moved a session's pin");

@@ -17,6 +17,9 @@ pub enum WorkerFailure {
     /// The process did not come to serve in time.
     #[error("the Python worker was not ready within {} s; does the app's module-level code wait for something?", .0.as_secs())]
     StartTimeout(Duration),
+    /// Its event loop stood still.
+    #[error("the Python worker did nothing for {} s (worker_stuck_after): native code holds the interpreter", .0.as_secs())]
+    Stuck(Duration),
     /// The control connection failed or carried something unintelligible.
     #[error("lost the control connection to the Python worker: {0}")]
     Control(#[source] io::Error),

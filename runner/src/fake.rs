@@ -12,7 +12,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use streamfleet_proto::worker::{ControlEvent, ControlRequest, Fatal, Ready, control_event, control_request};
+use streamfleet_proto::worker::{
+    ControlEvent, ControlRequest, Fatal, Ping, Pong, Ready, Release, Released, control_event, control_request,
+};
 use tokio::{io::AsyncWriteExt as _, net::UnixStream, sync::watch};
 
 use crate::{
@@ -27,6 +29,8 @@ pub(crate) enum Behaviour {
     Serve,
     /// Serves, and does not hear when told to stop.
     ServeStubbornly,
+    /// Comes to serve, and does nothing any more.
+    Hang,
     /// Says that it can't host the app.
     Refuse(&'static str),
     /// Ends without a word.
@@ -114,6 +118,11 @@ async fn live(control: UnixStream, behaviour: Behaviour, heard: Arc<Mutex<Vec<co
                 control_event::Kind::Fatal(fatal)
             }
             (control_request::Kind::Init(_), _) => control_event::Kind::Ready(Ready::default()),
+            (_, Behaviour::Hang) => continue,
+            (control_request::Kind::Ping(Ping { number }), _) => control_event::Kind::Pong(Pong { number }),
+            (control_request::Kind::Release(Release { session_id, .. }), _) => {
+                control_event::Kind::Released(Released { session_id })
+            }
             _ => continue,
         };
         let last = matches!(answer, control_event::Kind::Fatal(_));

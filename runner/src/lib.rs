@@ -9,6 +9,7 @@ mod directory;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod handoff;
 mod http;
 pub mod interpreter;
 mod lease;
@@ -18,13 +19,15 @@ mod package;
 mod pool;
 mod process;
 mod registrar;
+mod saver;
 mod service;
 mod session;
+mod shared;
 mod slot;
 mod stream;
 
 pub use failure::WorkerFailure;
-pub use options::PoolOptions;
+pub use options::{Limits, PoolOptions};
 pub use ownership::Ownership;
 pub use package::WorkerPackage;
 pub use pool::Pool;

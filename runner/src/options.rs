@@ -1,6 +1,6 @@
 //! What a runner is to run.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// What to run, and on how many workers.
 #[derive(Debug, Clone)]
@@ -21,4 +21,38 @@ pub struct PoolOptions {
     pub watch_sources: bool,
     /// A folder with the worker's own optional packages.
     pub packages: Option<PathBuf>,
+    /// What is deployed of the app.
+    pub revision: String,
+    /// How much of what a session or worker may take.
+    pub limits: Limits,
+}
+
+/// How much of what a session or worker may take. Zero is for no limit, but for [`max_session_bytes`](Self::max_session_bytes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Pickled state that is kept of one session, in bytes.
+    pub max_session_bytes: u64,
+    /// How long a script may run.
+    pub run_timeout: Duration,
+    /// How long a worker's event loop may stand still before the worker is replaced.
+    pub stuck_after: Duration,
+    /// How long a session may be idle before its memory is freed.
+    pub hibernate_after: Duration,
+    /// Age at which a worker is replaced.
+    pub worker_max_age: Duration,
+    /// Memory past which a worker is replaced, in bytes.
+    pub worker_max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_session_bytes: 16 * 1024 * 1024,
+            run_timeout: Duration::ZERO,
+            stuck_after: Duration::from_secs(30),
+            hibernate_after: Duration::from_mins(15),
+            worker_max_age: Duration::ZERO,
+            worker_max_bytes: 0,
+        }
+    }
 }

@@ -121,7 +121,36 @@ impl Ownership {
         true
     }
 
-    /// A session has ended here for good.
+    /// The same, where the new owner's name isn't known.
+    pub(crate) fn fence_by_epoch(&self, session: SessionId, epoch: u64) -> bool {
+        let Some(owned) = self.state().sessions.remove(&session) else { return false };
+        warn!(?session, epoch = owned.epoch, new_epoch = epoch, "fenced: the session's state has another owner");
+        owned.fence.cancel();
+        true
+    }
+
+    /// A session's worker has died. It stays pinned here for a while, as it may be had again from its snapshot.
+    pub(crate) fn lose(&self, session: SessionId) {
+        let mut state = self.state();
+        state.news.unpinned.remove(&session);
+        state.sessions.remove(&session);
+    }
+
+    /// A pin that was made for a session that isn't here after all.
+    pub(crate) fn disown(&self, session: SessionId, epoch: u64) {
+        let mut state = self.state();
+        if epoch != UNPINNED && !state.sessions.contains_key(&session) && state.news.ended.len() < MAX_ENDED {
+            state.news.ended.insert(session, Pin { runner: self.runner.clone(), epoch });
+            self.untold.notify_one();
+        }
+    }
+
+    /// Whether a session is owned here, pinned or not.
+    pub(crate) fn owns(&self, session: SessionId) -> bool {
+        self.state().sessions.contains_key(&session)
+    }
+
+    /// A session has ended here, or goes on elsewhere.
     pub(crate) fn ended(&self, session: SessionId) {
         let mut state = self.state();
         state.news.unpinned.remove(&session);

@@ -2,22 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use streamfleet_cluster::{Load, Pin};
-use streamfleet_proto::{
-    MediaId, SessionId,
-    runner::{WorkerPhase, WorkerStatus},
-    worker::Ready,
-};
-use tokio::{sync::watch, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
 use crate::{
     failure::WorkerFailure,
     options::PoolOptions,
     ownership::Ownership,
     process::Spawner,
-    slot::{ConnectionLease, Phase, ReadyWorker, Shared, Slot},
+    saver::Saver,
+    shared::Shared,
+    slot::{ConnectionLease, Phase, ReadyWorker, Slot},
 };
+use streamfleet_cluster::{Load, Pin, SnapshotStore};
+use streamfleet_proto::{
+    MediaId, SessionId,
+    runner::{DrainProgress, WorkerPhase, WorkerStatus},
+    worker::Ready,
+};
+use tokio::{sync::watch, time::timeout};
 
 /// How long a request waits for a worker while none is ready, as when all have just died.
 const PICK_LIMIT: Duration = Duration::from_secs(30);
@@ -29,39 +29,27 @@ pub struct Pool {
 }
 
 struct Inner {
-    slots: Vec<Arc<Slot>>,
     shared: Arc<Shared>,
     /// What the first worker that came to serve said of the app.
     app: Ready,
-    stop: CancellationToken,
-    tasks: TaskTracker,
 }
 
 impl Pool {
-    /// Starts the workers, and returns when one of them serves.
+    /// Starts the workers, and returns when one of them serves. What their sessions do is kept in `snapshots`.
     pub async fn start(
         options: PoolOptions,
         spawner: Arc<dyn Spawner>,
         ownership: Arc<Ownership>,
+        snapshots: Arc<dyn SnapshotStore>,
     ) -> Result<Self, Arc<WorkerFailure>> {
-        let slots: Vec<_> = (0..options.workers.max(1)).map(|index| Arc::new(Slot::new(index))).collect();
-        let shared = Arc::new(Shared {
-            options,
-            spawner,
-            directory: crate::directory::Directory::default(),
-            ownership,
-            public_port: watch::Sender::new(0),
-            changes: watch::Sender::new(0),
-        });
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let workers = options.workers.max(1);
+        let saver = Saver::new(snapshots, options.revision.clone());
+        let shared = Shared::new(options, spawner, ownership, saver);
         let mut changes = shared.changes.subscribe();
-        for slot in &slots {
-            tasks.spawn(Arc::clone(slot).supervise(Arc::clone(&shared), stop.clone()));
-        }
-        tasks.close();
+        let slots: Vec<_> = (0..workers).map(|_| shared.add_slot()).collect();
 
         // Whoever drops this future while it waits wants no workers left.
-        let cancel_on_drop = stop.clone().drop_guard();
+        let cancel_on_drop = shared.stop.clone().drop_guard();
         let outcome = loop {
             if let Some(outcome) = slots.iter().find_map(|slot| match slot.phase() {
                 Phase::Ready(worker) => Some(Ok(worker.ready.clone())),
@@ -76,12 +64,14 @@ impl Pool {
         match outcome {
             Ok(app) => {
                 let _stop = cancel_on_drop.disarm();
-                let inner = Inner { slots, shared, app, stop, tasks };
-                Ok(Self { inner: Arc::new(inner) })
+                let house = Arc::clone(&shared).keep_house(shared.stop.clone());
+                shared.tasks.spawn(house);
+                Ok(Self { inner: Arc::new(Inner { shared, app }) })
             }
             Err(failure) => {
                 drop(cancel_on_drop);
-                tasks.wait().await;
+                shared.tasks.close();
+                shared.tasks.wait().await;
                 Err(failure)
             }
         }
@@ -94,30 +84,41 @@ impl Pool {
 
     /// Tells all workers, also those yet to start, the port on which browsers reach the app.
     pub fn set_public_port(&self, port: u16) {
-        self.inner.shared.public_port.send_replace(port);
+        self.shared().public_port.send_replace(port);
     }
 
     /// Ends all workers, in order if they let it happen in time.
     pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.wait().await;
+        let shared = self.shared();
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
     }
 
     /// The sessions that are owned here.
     pub(crate) fn ownership(&self) -> &Ownership {
-        &self.inner.shared.ownership
+        &self.shared().ownership
+    }
+
+    /// What the parts of the pool share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// Ends a session here that has another owner.
     pub(crate) fn give_up(&self, session: SessionId, holder: &Pin) {
-        if self.ownership().fence(session, holder)
-            && let Some(worker) = self.inner.shared.directory.owner(session)
-        {
-            self.inner.shared.directory.end(session, worker);
-            if let Some(slot) = self.slot(worker) {
-                slot.end_session(session);
-            }
-        }
+        self.shared().give_up(session, holder);
+    }
+
+    /// Whether a worker that serves has the session.
+    pub(crate) fn has(&self, session: SessionId) -> bool {
+        self.shared().directory.owner(session).is_some_and(|index| self.placed(index).is_some())
+    }
+
+    /// Takes no more sessions, and hands those that are here over to other runners. Returns when none is left or, at the latest, soon
+    /// after the limit.
+    pub async fn drain(&self, limit: Duration, progress: &watch::Sender<DrainProgress>) {
+        self.shared().drain(limit, progress).await;
     }
 
     /// Ends a session here that is pinned here anew, with a greater epoch than the one it has here: somebody else may have had it
@@ -131,7 +132,7 @@ impl Pool {
 
     /// Waits until another number of workers serves.
     pub(crate) async fn workers_changed(&self) {
-        let mut changes = self.inner.shared.changes.subscribe();
+        let mut changes = self.shared().changes.subscribe();
         let before = self.load().workers;
         // The sender is ours.
         while self.load().workers == before && changes.changed().await.is_ok() {}
@@ -139,13 +140,13 @@ impl Pool {
 
     /// Whether any worker serves now.
     pub fn is_serving(&self) -> bool {
-        self.inner.slots.iter().any(|slot| slot.ready().is_some())
+        self.shared().slots().iter().any(|slot| slot.ready().is_some())
     }
 
     /// How busy the workers are; the number of sessions is left out.
     pub(crate) fn load(&self) -> Load {
         let mut sum = Load::default();
-        for slot in &self.inner.slots {
+        for slot in self.shared().slots() {
             let load = slot.load();
             sum.workers += u32::from(slot.ready().is_some());
             sum.connected += load.connected_sessions;
@@ -157,14 +158,14 @@ impl Pool {
 
     /// How each worker is.
     pub fn status(&self) -> Vec<WorkerStatus> {
-        self.inner.slots.iter().map(|slot| status(slot)).collect()
+        self.shared().slots().iter().map(|slot| status(slot)).collect()
     }
 
     /// The worker that has this session, with the least loaded one in its stead if none has it.
     ///
     /// Waits a while for a worker when none is ready; `None` when that was in vain.
     pub(crate) async fn for_session(&self, session: Option<SessionId>) -> Option<Placed> {
-        let owner = session.and_then(|session| self.inner.shared.directory.owner(session));
+        let owner = session.and_then(|session| self.shared().directory.owner(session));
         if let Some(placed) = owner.and_then(|index| self.placed(index)) {
             return Some(placed);
         }
@@ -179,15 +180,15 @@ impl Pool {
     /// Always the same worker as long as it lives, for routes that keep sessions of their own.
     pub(crate) async fn first(&self) -> Option<Placed> {
         let first = |pool: &Self| {
-            let mut slots = pool.inner.slots.iter();
-            slots.find_map(Placed::on)
+            let slots = pool.shared().slots();
+            slots.iter().find_map(Placed::on)
         };
         self.when_ready(first).await
     }
 
     /// The worker that has this media file, if that is known.
     pub(crate) fn for_media(&self, file_id: &MediaId) -> Option<Placed> {
-        let holder = self.inner.shared.directory.media_holder(file_id)?;
+        let holder = self.shared().directory.media_holder(file_id)?;
         self.placed(holder)
     }
 
@@ -199,38 +200,31 @@ impl Pool {
 
     /// A worker that is ready now and whose process is none of these.
     pub(crate) fn other_than(&self, pids: &[u32]) -> Option<Placed> {
-        let mut ready = self.inner.slots.iter().filter_map(Placed::on);
-        ready.find(|placed| !pids.contains(&placed.worker.pid))
+        let slots = self.shared().slots();
+        slots.iter().filter_map(Placed::on).find(|placed| !pids.contains(&placed.worker.pid))
     }
 
     /// How many workers are ready now.
     #[cfg(test)]
     fn ready_count(&self) -> usize {
-        self.inner.slots.iter().filter(|slot| slot.ready().is_some()).count()
-    }
-
-    /// Records that a worker has this session.
-    pub(crate) fn bind(&self, session: SessionId, worker: u32) {
-        self.inner.shared.directory.bind(session, worker);
+        self.shared().slots().iter().filter(|slot| slot.ready().is_some()).count()
     }
 
     fn placed(&self, index: u32) -> Option<Placed> {
-        self.slot(index).and_then(Placed::on)
-    }
-
-    fn slot(&self, index: u32) -> Option<&Arc<Slot>> {
-        self.inner.slots.get(usize::try_from(index).ok()?)
+        self.shared().slot(index).as_ref().and_then(Placed::on)
     }
 
     fn least_loaded(&self) -> Option<Placed> {
-        let ready = self.inner.slots.iter().filter(|slot| slot.ready().is_some());
-        // Of equally loaded ones the one with fewer sessions waiting for their browsers to return.
-        let best = ready.min_by_key(|slot| (slot.connections(), slot.load().disconnected_sessions));
+        let slots = self.shared().slots();
+        let ready = slots.iter().filter(|slot| slot.ready().is_some());
+        // Of equally loaded ones the one with fewer sessions waiting for their browsers to return; one that is about to be replaced only
+        // if there is no other.
+        let best = ready.min_by_key(|slot| (slot.is_retiring(), slot.connections(), slot.load().disconnected_sessions));
         best.and_then(Placed::on)
     }
 
     async fn when_ready(&self, pick: impl Fn(&Self) -> Option<Placed>) -> Option<Placed> {
-        let mut changes = self.inner.shared.changes.subscribe();
+        let mut changes = self.shared().changes.subscribe();
         let wait = async {
             loop {
                 if let Some(placed) = pick(self) {
@@ -241,7 +235,7 @@ impl Pool {
         };
         tokio::select! {
             placed = timeout(PICK_LIMIT, wait) => placed.ok().flatten(),
-            () = self.inner.stop.cancelled() => None,
+            () = self.shared().stop.cancelled() => None,
         }
     }
 }
@@ -249,13 +243,19 @@ impl Pool {
 /// A worker chosen for a request. The request counts towards its load while this lives.
 pub(crate) struct Placed {
     pub(crate) worker: Arc<ReadyWorker>,
+    slot: Arc<Slot>,
     _lease: ConnectionLease,
 }
 
 impl Placed {
     fn on(slot: &Arc<Slot>) -> Option<Self> {
         let worker = slot.ready()?;
-        Some(Self { worker, _lease: slot.lease() })
+        Some(Self { worker, slot: Arc::clone(slot), _lease: slot.lease() })
+    }
+
+    /// Waits until it is known that the worker's process has ended; false if it hasn't by then.
+    pub(crate) async fn has_died(&self, limit: Duration) -> bool {
+        self.slot.has_died(self.worker.pid, limit).await
     }
 }
 
@@ -280,13 +280,17 @@ fn status(slot: &Slot) -> WorkerStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
+    use streamfleet_cluster::{MemorySnapshots, Signer, SnapshotOptions};
     use streamfleet_proto::worker::control_request;
 
     use super::*;
-    use crate::fake::{Behaviour, FakeSpawner};
+    use crate::{
+        fake::{Behaviour, FakeSpawner},
+        options::Limits,
+    };
 
     fn options(workers: u32, folder: &Path) -> PoolOptions {
         PoolOptions {
@@ -298,18 +302,31 @@ mod tests {
             cookie_secret: "secret".to_owned(),
             watch_sources: false,
             packages: None,
+            revision: String::new(),
+            limits: Limits::default(),
         }
     }
 
-    async fn start(workers: u32, spawner: &Arc<FakeSpawner>) -> Result<Pool, Arc<WorkerFailure>> {
+    pub(crate) async fn start_with(
+        workers: u32,
+        spawner: &Arc<FakeSpawner>,
+        limits: Limits,
+    ) -> Result<Pool, Arc<WorkerFailure>> {
         let folder = tempfile::tempdir().unwrap();
         let spawner = Arc::clone(spawner);
         let ownership = Ownership::new("here".parse().unwrap());
-        Pool::start(options(workers, folder.path()), spawner, Arc::new(ownership)).await
+        let signer = Signer::new("test", ["a key"]).unwrap();
+        let snapshots = MemorySnapshots::new(SnapshotOptions::new(signer));
+        let options = PoolOptions { limits, ..options(workers, folder.path()) };
+        Pool::start(options, spawner, Arc::new(ownership), Arc::new(snapshots)).await
     }
 
-    async fn until_ready(pool: &Pool, workers: usize) {
-        let mut changes = pool.inner.shared.changes.subscribe();
+    async fn start(workers: u32, spawner: &Arc<FakeSpawner>) -> Result<Pool, Arc<WorkerFailure>> {
+        start_with(workers, spawner, Limits::default()).await
+    }
+
+    pub(crate) async fn until_ready(pool: &Pool, workers: usize) {
+        let mut changes = pool.shared().changes.subscribe();
         while pool.ready_count() != workers {
             changes.changed().await.unwrap();
         }
@@ -340,12 +357,12 @@ mod tests {
         let spawner = FakeSpawner::new([Behaviour::Serve]);
         let pool = start(1, &spawner).await.unwrap();
         let session = SessionId::random();
-        pool.bind(session, 0);
+        pool.shared().directory.bind(session, 0);
         spawner.end(0);
         until_ready(&pool, 0).await;
         until_ready(&pool, 1).await;
         assert_eq!(spawner.started(), 2);
-        assert_eq!(pool.inner.shared.directory.owner(session), None);
+        assert_eq!(pool.shared().directory.owner(session), None);
         assert_eq!(pool.status()[0].restarts, 1);
         pool.stop().await;
     }
@@ -399,7 +416,7 @@ mod tests {
         assert_eq!(indices, [0, 0, 1, 1, 2, 2]);
 
         let session = SessionId::random();
-        pool.bind(session, 2);
+        pool.shared().directory.bind(session, 2);
         let home = pool.for_session(Some(session)).await.unwrap();
         assert_eq!(home.worker.index, 2);
 
@@ -415,7 +432,7 @@ mod tests {
         let pool = start(1, &spawner).await.unwrap();
         let session = SessionId::random();
         let fence = pool.ownership().own(session, 1);
-        pool.bind(session, 0);
+        pool.shared().directory.bind(session, 0);
         pool.give_up(session, &Pin { runner: "there".parse().unwrap(), epoch: 2 });
         assert!(fence.is_cancelled());
         let told = || {
@@ -425,7 +442,19 @@ mod tests {
         while !told() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(pool.inner.shared.directory.owner(session), None);
+        assert_eq!(pool.shared().directory.owner(session), None);
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_whose_event_loop_stands_still_is_replaced() {
+        let spawner = FakeSpawner::new([Behaviour::Hang, Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        until_ready(&pool, 0).await;
+        until_ready(&pool, 1).await;
+        // Its successor answers, and stays.
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        assert_eq!((spawner.started(), pool.ready_count()), (2, 1));
         pool.stop().await;
     }
 

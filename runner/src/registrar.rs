@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use streamfleet_cluster::{Load, Member, PIN_TTL, Pin, Registry, RegistryError, RunnerPhase};
+use streamfleet_cluster::{Event, Load, Member, PIN_TTL, Pin, Registry, RegistryError, RunnerPhase};
+use streamfleet_proto::runner::DrainProgress;
 use tokio::{
-    sync::watch,
+    sync::{broadcast::error::RecvError, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -57,16 +58,18 @@ impl Registrar {
 
     /// Renews everything until cancelled.
     pub async fn run(&self, stop: CancellationToken) {
-        let keep = async { tokio::join!(self.keep_lease(), self.tell_news()) };
+        let keep = async { tokio::join!(self.keep_lease(), self.tell_news(), self.follow()) };
         stop.run_until_cancelled(keep).await;
     }
 
-    /// Tells gateways to send no new sessions here.
-    pub async fn drain(&self) {
+    /// Takes no new sessions, and hands those that are here over to other runners. Returns when none is left or, at the latest, soon
+    /// after the limit.
+    pub async fn drain(&self, limit: Duration, progress: &watch::Sender<DrainProgress>) {
         self.phase.send_replace(RunnerPhase::Draining);
         if let Err(error) = self.renew().await {
             warn!("cannot say that this runner is draining: {error}");
         }
+        self.pool.drain(limit, progress).await;
     }
 
     /// Ends the membership.
@@ -111,6 +114,23 @@ impl Registrar {
         }
     }
 
+    /// Gives up at once what others are said to own.
+    async fn follow(&self) {
+        let mut events = self.registry.subscribe();
+        loop {
+            match events.recv().await {
+                Ok(Event::Pin { session, pin: Some(pin) }) if pin.runner != *self.ownership().runner() => {
+                    if self.ownership().epoch(session).is_some_and(|epoch| epoch < pin.epoch) {
+                        self.pool.give_up(session, &pin);
+                    }
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                // The registry lives as long as we do.
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
     /// Announces the runner. When it turns out to have been away, nothing goes on here before it is known what is still its own.
     async fn renew(&self) -> Result<(), RegistryError> {
         let began = Instant::now();
@@ -152,6 +172,7 @@ impl Registrar {
             Ok(())
         };
         all(pins.into_iter().map(|(session, pin)| claim(session, pin).boxed()).collect()).await?;
+        self.pool.shared().touch_snapshots().await;
         let (media, runner) = (self.ownership().media(), self.ownership().runner());
         all(media.iter().map(|file| self.registry.add_media(file, runner)).collect()).await
     }

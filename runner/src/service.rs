@@ -1,33 +1,39 @@
 //! The gRPC face of a pool: reads the first message, and leaves the rest to the modules.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 
 use streamfleet_proto::runner::{
     DrainProgress, DrainRequest, HttpRequest, SessionRequest, StatusRequest, StatusResponse, http_request,
     runner_server::{Runner, RunnerServer},
     session_request,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{http, pool::Pool, session};
+use crate::{http, pool::Pool, registrar::Registrar, session};
 
 /// How long a gateway may take to send the first message of a stream.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest time that draining may take.
+const MAX_DRAIN: Duration = Duration::from_hours(24);
 
 /// The gRPC face of a pool.
 #[derive(Clone)]
 pub struct RunnerService {
     revision: String,
     pool: Pool,
+    drainer: Arc<Registrar>,
 }
 
 impl RunnerService {
-    /// A service for this pool; `revision` names what was deployed of the app.
-    pub fn new(revision: String, pool: Pool) -> Self {
-        Self { revision, pool }
+    /// A service for this pool; `revision` names what was deployed of the app. `drainer` tells gateways that the runner is
+    /// draining.
+    pub fn new(revision: String, pool: Pool, drainer: Arc<Registrar>) -> Self {
+        Self { revision, pool, drainer }
     }
 
     /// As a service for a tonic server.
@@ -67,8 +73,14 @@ impl Runner for RunnerService {
         Ok(Response::new(responses))
     }
 
-    async fn drain(&self, _request: Request<DrainRequest>) -> Result<Response<Self::DrainStream>, Status> {
-        Err(Status::unimplemented("draining comes with handoff"))
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<Self::DrainStream>, Status> {
+        let limit = Duration::from_millis(request.into_inner().deadline_ms).min(MAX_DRAIN);
+        let drainer = self.drainer.clone();
+        let progress = watch::Sender::default();
+        let told = WatchStream::from_changes(progress.subscribe());
+        // It goes on when whoever asked for it is gone.
+        tokio::spawn(async move { drainer.drain(limit, &progress).await });
+        Ok(Response::new(Box::pin(told.map(Ok))))
     }
 
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

@@ -7,32 +7,28 @@ use std::{
     process::ExitStatus,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use streamfleet_proto::{
     MediaId, SessionId, WORKER_DESCRIPTORS,
-    worker::{
-        ControlEvent, ControlRequest, EndSession, Init, Listening, Load, Ready, Stop, control_event, control_request,
-    },
+    worker::{ControlEvent, ControlRequest, Init, Listening, Load, Ping, Ready, Stop, control_event, control_request},
 };
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixStream, unix::OwnedWriteHalf},
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    directory::Directory,
     failure::WorkerFailure,
-    options::PoolOptions,
-    ownership::Ownership,
-    process::{Process, Spawner},
+    process::Process,
+    shared::Shared,
     stream::{FrameReader, frame, frame_reader, read_message, write_raw_frame},
 };
 
@@ -40,6 +36,8 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_mins(2);
 /// How long a worker may take to end when asked; its scripts are not waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How often a worker is asked whether its event loop still turns.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// First and longest pause before a worker is started again, and how long it must have served
 /// for the next pause to be the first again.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -65,6 +63,8 @@ pub(crate) struct ReadyWorker {
     pub(crate) index: u32,
     pub(crate) pid: u32,
     pub(crate) listen_path: PathBuf,
+    /// When it came to serve.
+    pub(crate) since: Instant,
     /// What the worker said of itself and of the app.
     pub(crate) ready: Ready,
 }
@@ -75,42 +75,23 @@ pub(crate) struct Slot {
     phase: watch::Sender<Phase>,
     load: watch::Sender<Load>,
     restarts: AtomicU32,
-    /// Sessions that the worker is still to be told to end.
-    orders: watch::Sender<Vec<SessionId>>,
+    /// What the worker is still to be told.
+    orders: watch::Sender<Vec<control_request::Kind>>,
+    /// Ends the worker for good.
+    stop: CancellationToken,
+    /// About to be replaced: no session goes there any more.
+    retiring: AtomicBool,
     /// WebSockets and requests that are being carried to or from it, the measure of how busy it is.
     connections: AtomicU32,
 }
 
-/// What all slots of a pool share.
-pub(crate) struct Shared {
-    pub(crate) options: PoolOptions,
-    pub(crate) spawner: Arc<dyn Spawner>,
-    pub(crate) directory: Directory,
-    pub(crate) ownership: Arc<Ownership>,
-    /// The port on which browsers reach the app; 0 while unknown.
-    pub(crate) public_port: watch::Sender<u16>,
-    /// Counts changes of any slot's phase.
-    pub(crate) changes: watch::Sender<u64>,
-}
-
-impl Shared {
-    /// Forgets everything that a worker had, and tells how many sessions that were.
-    fn forget_worker(&self, worker: u32) -> usize {
-        let (sessions, media) = self.directory.forget_worker(worker);
-        for &session in &sessions {
-            self.ownership.ended(session);
-        }
-        for file in &media {
-            self.ownership.remove_media(file);
-        }
-        sessions.len()
-    }
-}
-
 impl Slot {
-    pub(crate) fn new(index: u32) -> Self {
+    /// A worker's place. Nothing runs before [`supervise`](Self::supervise), and nothing after `stop`.
+    pub(crate) fn new(index: u32, stop: CancellationToken) -> Self {
         Self {
             index,
+            stop,
+            retiring: AtomicBool::new(false),
             orders: watch::Sender::new(Vec::new()),
             phase: watch::Sender::new(Phase::Starting),
             load: watch::Sender::new(Load::default()),
@@ -142,9 +123,48 @@ impl Slot {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Has the worker end a session that is another runner's now.
-    pub(crate) fn end_session(&self, session: SessionId) {
-        self.orders.send_modify(|orders| orders.push(session));
+    /// Tells the worker something, soon.
+    pub(crate) fn order(&self, order: control_request::Kind) {
+        self.orders.send_modify(|orders| orders.push(order));
+    }
+
+    /// Sends no more sessions there.
+    pub(crate) fn retire(&self) {
+        self.retiring.store(true, Ordering::Relaxed);
+    }
+
+    /// It stays after all.
+    pub(crate) fn unretire(&self) {
+        self.retiring.store(false, Ordering::Relaxed);
+    }
+
+    /// For how long its process has served; `None` while it doesn't.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.ready().map(|worker| worker.since.elapsed())
+    }
+
+    /// Waits until its process has ended for good.
+    pub(crate) async fn stopped(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is ours.
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Stopped)).await;
+    }
+
+    /// Whether sessions may go there.
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed)
+    }
+
+    /// Ends the worker, and starts no other in its place.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the process of this number is known to have ended; false if it hasn't by then.
+    pub(crate) async fn has_died(&self, pid: u32, limit: Duration) -> bool {
+        let mut phase = self.phase.subscribe();
+        let gone = |phase: &Phase| !matches!(phase, Phase::Ready(worker) if worker.pid == pid);
+        timeout(limit, phase.wait_for(gone)).await.is_ok()
     }
 
     /// Counts a connection until the lease is dropped.
@@ -153,8 +173,9 @@ impl Slot {
         ConnectionLease(Arc::clone(self))
     }
 
-    /// Keeps a worker running until cancelled.
-    pub(crate) async fn supervise(self: Arc<Self>, shared: Arc<Shared>, stop: CancellationToken) {
+    /// Keeps a worker running until stopped.
+    pub(crate) async fn supervise(self: Arc<Self>, shared: Arc<Shared>) {
+        let stop = self.stop.clone();
         let mut pause = BACKOFF_MIN;
         for generation in 0_u64.. {
             let started = Instant::now();
@@ -176,6 +197,7 @@ impl Slot {
             }
             pause = (pause * 2).min(BACKOFF_MAX);
         }
+        shared.forget_worker(self.index);
         self.enter(&shared, Phase::Stopped);
     }
 
@@ -185,7 +207,12 @@ impl Slot {
     }
 
     /// Runs one process from its start to its end. `Ok` when it was stopped on purpose.
-    async fn run_once(&self, shared: &Shared, generation: u64, stop: &CancellationToken) -> Result<(), WorkerFailure> {
+    async fn run_once(
+        &self,
+        shared: &Arc<Shared>,
+        generation: u64,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerFailure> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WorkerFailure::Spawn)?;
         let mut process = shared.spawner.spawn(OwnedFd::from(theirs)).await.map_err(WorkerFailure::Spawn)?;
         debug!(worker = self.index, pid = process.pid(), "worker started");
@@ -204,7 +231,7 @@ impl Slot {
 /// One process's life, from the first message to it to the last from it.
 struct Life<'a> {
     slot: &'a Slot,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     listen_path: PathBuf,
     /// Why the worker said that it can't serve the app.
     refusal: Option<String>,
@@ -231,6 +258,7 @@ impl Life<'_> {
 
         let start_limit = sleep(START_LIMIT);
         tokio::pin!(start_limit);
+        let mut watchdog = Watchdog::new(self.shared.options.limits.stuck_after);
         loop {
             let serving = self.slot.ready().is_some();
             tokio::select! {
@@ -240,6 +268,7 @@ impl Life<'_> {
                     return Ok(());
                 }
                 event = read_message::<ControlEvent>(&mut reader) => match event {
+                    Some(Ok(ControlEvent { kind: Some(control_event::Kind::Pong(pong)) })) => watchdog.heard(pong.number),
                     Some(Ok(event)) => self.handle(process.pid(), event),
                     Some(Err(error)) => return Err(WorkerFailure::Control(error)),
                     None => return Err(self.ended(process).await),
@@ -263,6 +292,12 @@ impl Life<'_> {
                         self.send_orders(&mut writer).await.map_err(WorkerFailure::Control)?;
                     }
                 }
+                ping = watchdog.next(), if serving => match ping {
+                    Some(ping) => {
+                        send(&mut writer, control_request::Kind::Ping(ping)).await.map_err(WorkerFailure::Control)?;
+                    }
+                    None => return Err(WorkerFailure::Stuck(self.shared.options.limits.stuck_after)),
+                },
                 () = &mut start_limit, if !serving => {
                     return Err(WorkerFailure::StartTimeout(START_LIMIT));
                 }
@@ -282,40 +317,38 @@ impl Life<'_> {
             cookie_secret: options.cookie_secret.clone(),
             watch_sources: options.watch_sources,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
-            ..Init::default()
+            calls_path: String::new(),
+            max_snapshot_bytes: options.limits.max_session_bytes,
+            run_timeout_ms: millis(options.limits.run_timeout),
         };
         send(writer, control_request::Kind::Init(init)).await
     }
 
     async fn send_orders(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-        let mut sessions = Vec::new();
+        let mut taken = Vec::new();
         self.slot.orders.send_if_modified(|orders| {
-            sessions = std::mem::take(orders);
+            taken = std::mem::take(orders);
             false // Nobody is to be woken by it.
         });
-        for session in sessions {
-            let order = EndSession { session_id: session.to_string() };
-            send(writer, control_request::Kind::EndSession(order)).await?;
+        for order in taken {
+            send(writer, order).await?;
         }
         Ok(())
     }
 
     fn handle(&mut self, pid: u32, event: ControlEvent) {
         let index = self.slot.index;
-        let Shared { directory, ownership, .. } = self.shared;
+        let Shared { directory, ownership, .. } = &**self.shared;
         match event.kind {
             Some(control_event::Kind::Ready(ready)) => {
                 info!(worker = index, pid, "worker is ready");
-                let worker = ReadyWorker { index, pid, listen_path: self.listen_path.clone(), ready };
+                let worker =
+                    ReadyWorker { index, pid, listen_path: self.listen_path.clone(), since: Instant::now(), ready };
                 self.slot.enter(self.shared, Phase::Ready(Arc::new(worker)));
             }
             Some(control_event::Kind::Fatal(fatal)) => self.refusal = Some(fatal.message),
             Some(control_event::Kind::SessionEnded(ended)) => match ended.session_id.parse::<SessionId>() {
-                Ok(session) => {
-                    if directory.end(session, index) {
-                        ownership.ended(session);
-                    }
-                }
+                Ok(session) => self.shared.ended(session, index),
                 Err(error) => error!(worker = index, "{error}"),
             },
             Some(control_event::Kind::MediaStored(stored)) => match stored.file_id.parse::<MediaId>() {
@@ -335,7 +368,19 @@ impl Life<'_> {
             Some(control_event::Kind::Load(load)) => {
                 self.slot.load.send_replace(load);
             }
-            Some(_) | None => debug!(worker = index, "an event of a kind unknown here"),
+            Some(control_event::Kind::Snapshot(snapshot)) => self.shared.save(*snapshot),
+            Some(control_event::Kind::Released(released)) => {
+                if let Ok(session) = released.session_id.parse() {
+                    let shared = Arc::clone(self.shared);
+                    tokio::spawn(async move { shared.released(session, index).await });
+                }
+            }
+            Some(control_event::Kind::Stuck(stuck)) => {
+                if let Ok(session) = stuck.session_id.parse() {
+                    self.shared.run_away(index, session, Duration::from_millis(stuck.run_ms));
+                }
+            }
+            Some(control_event::Kind::Pong(_)) | None => debug!(worker = index, "an event of a kind unknown here"),
         }
     }
 
@@ -381,6 +426,43 @@ impl Life<'_> {
 async fn send(writer: &mut OwnedWriteHalf, kind: control_request::Kind) -> io::Result<()> {
     let request = ControlRequest { kind: Some(kind) };
     writer.write_all(&frame(&request)).await
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Notices when a worker's event loop stands still, as when C code holds the interpreter.
+struct Watchdog {
+    pings: Interval,
+    sent: u64,
+    heard: u64,
+    /// How many pings may go unanswered; 0 for any number.
+    patience: u64,
+}
+
+impl Watchdog {
+    fn new(stuck_after: Duration) -> Self {
+        let mut pings = interval(WATCH_INTERVAL);
+        // After a stop of our own process the worker is given its time.
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = stuck_after.as_secs().div_ceil(WATCH_INTERVAL.as_secs());
+        Self { pings, sent: 0, heard: 0, patience }
+    }
+
+    fn heard(&mut self, number: u64) {
+        self.heard = self.heard.max(number);
+    }
+
+    /// The next ping, when it is due; `None` when the worker has left too many unanswered.
+    async fn next(&mut self) -> Option<Ping> {
+        self.pings.tick().await;
+        if self.patience != 0 && self.sent - self.heard > self.patience {
+            return None;
+        }
+        self.sent += 1;
+        Some(Ping { number: self.sent })
+    }
 }
 
 /// Counts a connection to a worker for as long as it lives.

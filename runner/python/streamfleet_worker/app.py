@@ -18,6 +18,7 @@ from streamfleet_worker import streamlit_compat
 from streamfleet_worker.errors import AppCannotRunError
 from streamfleet_worker.load import LoadReporter, collect_when_idle, resident_bytes
 from streamfleet_worker.media import FleetMediaStorage
+from streamfleet_worker.runaways import Runaways
 from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from streamfleet_worker.wire import Message, Wire
 
 
-def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool) -> Any:
+def build_app(wire: Wire, control: Control, script_path: str, init: Message) -> Any:
     """The ASGI app for this script, or for the `st.App` that it defines.
 
     Raises `AppCannotRunError` when the script defines something that can't be hosted.
@@ -33,7 +34,10 @@ def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool)
     app = streamlit_compat.find_asgi_app(Path(script_path))
     if app is None:
         prepare_streamlit_environment(script_path)
-        return create_starlette_app(_build_runtime(wire, control, script_path, is_hello=is_hello))
+        is_hello = not init.script_path
+        return create_starlette_app(
+            _build_runtime(wire, control, script_path, init, is_hello=is_hello)
+        )
     if not isinstance(app, App):
         raise AppCannotRunError(
             f"{script_path} defines a {type(app).__name__}, and Streamfleet hosts scripts and"
@@ -43,6 +47,7 @@ def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool)
         wire,
         control,
         streamlit_compat.script_of(app),
+        init,
         is_hello=False,
         on_script_error=streamlit_compat.error_handler_of(app),
     )
@@ -54,6 +59,7 @@ def _build_runtime(
     wire: Wire,
     control: Control,
     script_path: str,
+    init: Message,
     *,
     is_hello: bool,
     on_script_error: Any | None = None,
@@ -61,8 +67,8 @@ def _build_runtime(
     def report() -> None:
         control.send(load=_load(wire, events))
 
-    def ended(session_id: str) -> None:
-        control.send(session_ended=wire.session_ended(session_id=session_id))
+    def stuck(session_id: str, run_ms: int) -> None:
+        control.send(stuck=wire.stuck(session_id=session_id, run_ms=run_ms))
 
     def stored(file_id: str) -> None:
         control.send(media_stored=wire.media_stored(file_id=file_id))
@@ -71,7 +77,14 @@ def _build_runtime(
         control.send(media_removed=wire.media_removed(file_id=file_id))
 
     load = LoadReporter(report)
-    events = SessionEvents(ended, load)
+    runaways = Runaways(init.run_timeout_ms / 1000, stuck) if init.run_timeout_ms else None
+    events = SessionEvents(
+        wire,
+        control.send,
+        load,
+        max_snapshot_bytes=init.max_snapshot_bytes,
+        runs=runaways,
+    )
     options: dict[str, Any] = {}
     if on_script_error is not None:
         options["on_script_error"] = on_script_error  # newer than 1.57
@@ -83,15 +96,20 @@ def _build_runtime(
             cache_storage_manager=create_default_cache_storage_manager(),
             session_manager_class=session_manager_class(events),
             session_storage=FleetSessionStorage(
-                config.get_option("server.disconnectedSessionTTL"), ended
+                config.get_option("server.disconnectedSessionTTL"), events.ended
             ),
             is_hello=is_hello,
             **options,
         )
     )
-    control.on_end_session(events.sessions.close_session)
-    # Kept by the runtime's life: both end with the process.
-    events.background = asyncio.get_running_loop().create_task(collect_when_idle(load))
+    control.on("end_session", lambda request: events.sessions.close_session(request.session_id))
+    control.on("release", lambda request: events.release(request.session_id, now=request.now))
+    control.on("take_snapshot", lambda request: events.take_snapshot(request.session_id))
+    # Kept by the runtime's life: all end with the process.
+    loop = asyncio.get_running_loop()
+    events.background.append(loop.create_task(collect_when_idle(load)))
+    if runaways is not None:
+        events.background.append(loop.create_task(runaways.watch()))
     return runtime
 
 
@@ -101,6 +119,6 @@ def _load(wire: Wire, events: SessionEvents) -> Message:
     return wire.load(
         connected_sessions=len(connected),
         disconnected_sessions=len(everyone) - len(connected),
-        running_scripts=sum(streamlit_compat.is_running(info.session) for info in connected),
+        running_scripts=sum(streamlit_compat.is_running(info.session) for info in everyone),
         resident_bytes=resident_bytes(),
     )

@@ -24,8 +24,7 @@ class Control(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._transport: asyncio.Transport | None = None
-        self._on_listening: Callable[[int], None] | None = None
-        self._on_end_session: Callable[[str], None] | None = None
+        self._handlers: dict[str, Callable[[Message], None]] = {}
         # Set when the runner asks for the end, or is gone.
         self.stop_requested = asyncio.Event()
 
@@ -38,13 +37,9 @@ class Control(asyncio.Protocol):
         await loop.create_unix_connection(lambda: control, sock=source)
         return control
 
-    def on_listening(self, callback: Callable[[int], None]) -> None:
-        """Have `callback` called with the public port when the runner tells it."""
-        self._on_listening = callback
-
-    def on_end_session(self, callback: Callable[[str], None]) -> None:
-        """Have `callback` called with the id of a session that another runner owns."""
-        self._on_end_session = callback
+    def on(self, kind: str, handler: Callable[[Message], None]) -> None:
+        """Have `handler` called with each request of this kind; see worker.proto for what is in it."""
+        self._handlers[kind] = handler
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -57,10 +52,10 @@ class Control(asyncio.Protocol):
             kind = request.WhichOneof("kind")
             if kind == "stop":
                 self.stop_requested.set()
-            elif kind == "listening" and self._on_listening is not None:
-                self._on_listening(request.listening.port)
-            elif kind == "end_session" and self._on_end_session is not None:
-                self._on_end_session(request.end_session.session_id)
+            elif kind == "ping":
+                self.send(pong=self._wire.pong(number=request.ping.number))
+            elif kind in self._handlers:
+                self._handlers[kind](getattr(request, kind))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the runner: nobody else could reach this worker."""

@@ -53,8 +53,8 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
     streamlit_compat.watch_config_files(flag_values)
 
     control = await Control.open(wire, control_socket)
-    control.on_listening(_set_public_port)
-    app = build_app(wire, control, script_path, is_hello=not init.script_path)
+    control.on("listening", lambda request: _set_public_port(request.port))
+    app = build_app(wire, control, script_path, init)
     lifespan = Lifespan(app)
     await lifespan.startup()
 

@@ -3,167 +3,251 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from streamlit.runtime.runtime_util import serialize_forward_msg
 from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from streamfleet_worker import streamlit_compat
+from streamfleet_worker.keeper import Keeper
+from streamfleet_worker.outbox import Outbox
+from streamfleet_worker.restore import STATE_LOST, Restored, restore
 from streamfleet_worker.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlit.runtime.script_data import ScriptData
-    from streamlit.runtime.session_manager import ActiveSessionInfo, SessionClient
+    from streamlit.runtime.session_manager import SessionClient
 
     from streamfleet_worker.load import LoadReporter
+    from streamfleet_worker.streamlit_compat import RunListener
+    from streamfleet_worker.wire import Wire
 
 # Disconnected sessions kept for their browsers to come back to, in one worker; as in Streamlit.
 _MAX_STORED: Final = 128
 
 
 class SessionEvents:
-    """What the session classes tell the rest of the worker.
+    """What the session classes tell the rest of the worker, and what it tells them.
 
     Set before the runtime is made: Streamlit constructs the session manager by itself.
     """
 
-    def __init__(self, ended: Callable[[str], None], load: LoadReporter) -> None:
-        """Have `ended` called with the id of each session that is gone for good."""
-        self.ended = ended
-        self.load = load
-        # Set by the session manager when Streamlit makes it.
-        self.sessions: WebsocketSessionManager
-        # Keeps the worker's own task from being collected.
-        self.background: asyncio.Task[None] | None = None
-
-
-def session_manager_class(events: SessionEvents) -> type[WebsocketSessionManager]:
-    """The session manager to name in the `RuntimeConfig`."""
-
-    class FleetSessionManager(WebsocketSessionManager):
-        """Gives sessions the gateway's ids and their messages a way out of their own."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            events.sessions = self
-            # The connection that each session with a browser has.
-            self._streams: dict[str, WebSocketStream] = {}
-
-        def connect_session(
-            self,
-            client: SessionClient,
-            script_data: ScriptData,
-            user_info: dict[str, Any],
-            existing_session_id: str | None = None,
-            session_id_override: str | None = None,
-        ) -> str:
-            stream = WebSocketStream.current()
-            if existing_session_id is not None:
-                self._take_over(existing_session_id, user_info)
-            # An id that can't be resumed must not keep the new session from the id that the
-            # gateway has placed it by.
-            if stream is not None and not self._may_resume(existing_session_id, user_info):
-                existing_session_id = None
-                session_id_override = session_id_override or stream.session_id
-            session_id = super().connect_session(
-                client=client,
-                script_data=script_data,
-                user_info=user_info,
-                existing_session_id=existing_session_id,
-                session_id_override=session_id_override,
-            )
-            if stream is not None:
-                info = self.get_active_session_info(session_id)
-                assert info is not None
-                self._streams[session_id] = stream
-                _Outbox(self, info, stream, events.load)
-                stream.bind(session_id)
-            events.load.changed()
-            return session_id
-
-        def disconnect_session(self, session_id: str) -> None:
-            stream = WebSocketStream.current()
-            if stream is not None and stream is not self._streams.get(session_id, stream):
-                return  # A connection that another has replaced takes nothing along.
-            self._disconnect(session_id)
-
-        def _disconnect(self, session_id: str) -> None:
-            self._streams.pop(session_id, None)
-            super().disconnect_session(session_id)
-            if self.get_session_info(session_id) is None:
-                events.ended(session_id)
-            events.load.changed()
-
-        def close_session(self, session_id: str) -> None:
-            self._streams.pop(session_id, None)
-            super().close_session(session_id)
-            events.ended(session_id)
-            events.load.changed()
-
-        def _take_over(self, session_id: str, user_info: dict[str, Any]) -> None:
-            """Let a browser that comes back have its session from a connection that still looks alive.
-
-            It may take long until the end of a connection is noticed, and the browser is back at
-            once. Newer versions of Streamlit do the same.
-            """
-            if self.is_active_session(session_id) and self._may_resume(session_id, user_info):
-                self._disconnect(session_id)
-
-        def _may_resume(self, session_id: str | None, user_info: dict[str, Any]) -> bool:
-            if not session_id:
-                return False
-            info = self.get_session_info(session_id)
-            return info is not None and streamlit_compat.may_resume(info.session, user_info)
-
-    return FleetSessionManager
-
-
-class _Outbox:
-    """Sends one connected session's messages to its browser, as one batch each time."""
-
     def __init__(
         self,
-        manager: WebsocketSessionManager,
-        info: ActiveSessionInfo,
-        stream: WebSocketStream,
+        wire: Wire,
+        tell: Callable[..., None],
         load: LoadReporter,
+        *,
+        max_snapshot_bytes: int = 0,
+        runs: RunListener | None = None,
     ) -> None:
-        self._manager = manager
-        self._info = info
-        self._stream = stream
-        self._load = load
-        self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
-        self._scheduled = False
-        self._session = streamlit_compat.adopt(info.session, self._wake)
-        # A session that was disconnected may have messages left from then.
-        self._wake()
+        """Have `tell` called with each event for the runner, as the one keyword of its kind."""
+        self.wire = wire
+        self.tell = tell
+        self.load = load
+        self.max_snapshot_bytes = max_snapshot_bytes
+        self.runs = runs
+        # Set by the session manager when Streamlit makes it.
+        self.sessions: FleetSessions
+        self.keepers: dict[str, Keeper] = {}
+        # Keeps the worker's own tasks from being collected.
+        self.background: list[asyncio.Task[None]] = []
 
-    def _wake(self) -> None:
-        if self._scheduled:
-            return
-        self._scheduled = True
-        if threading.get_ident() == self._loop_thread:
-            self._loop.call_soon(self._flush)
+    def ended(self, session_id: str) -> None:
+        """The session is gone for good."""
+        self.forget(session_id)
+        self.tell(session_ended=self.wire.session_ended(session_id=session_id))
+
+    def forget(self, session_id: str) -> None:
+        """The session is no longer here."""
+        keeper = self.keepers.pop(session_id, None)
+        if keeper is not None:
+            keeper.close()
+
+    def take_snapshot(self, session_id: str) -> None:
+        """The runner wants all of a session."""
+        keeper = self.keepers.get(session_id)
+        if keeper is not None:
+            keeper.take_snapshot()
+
+    def release(self, session_id: str, *, now: bool) -> None:
+        """The runner wants a session to go on elsewhere."""
+        keeper = self.keepers.get(session_id)
+        if keeper is not None:
+            keeper.release(now=now)
         else:
-            self._loop.call_soon_threadsafe(self._flush)
+            self.sessions.let_go(session_id)
+            self.tell(released=self.wire.released(session_id=session_id))
 
-    def _flush(self) -> None:
-        self._scheduled = False
-        session = self._session
-        current = self._manager.get_active_session_info(session.id)
-        if current is None or current.client is not self._info.client:
-            return  # Disconnected: messages wait in the session for the next connection.
-        messages = session.take_messages()
-        if not messages:
-            return
-        self._stream.send_messages([serialize_forward_msg(message) for message in messages])
-        session.messages_sent()
-        self._load.changed()
+
+class FleetSessions(WebsocketSessionManager):
+    """Gives sessions the gateway's ids, a keeper, and their messages a way out of their own."""
+
+    # Set in the subclass that `session_manager_class` makes.
+    events: SessionEvents
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what Streamlit constructs it with."""
+        super().__init__(*args, **kwargs)
+        self.events.sessions = self
+        # The connection that each session with a browser has.
+        self._streams: dict[str, WebSocketStream] = {}
+
+    def connect_session(
+        self,
+        client: SessionClient,
+        script_data: ScriptData,
+        user_info: dict[str, Any],
+        existing_session_id: str | None = None,
+        session_id_override: str | None = None,
+    ) -> str:
+        """Give the browser its session, or a new one."""
+        stream = WebSocketStream.current()
+        notice = ""
+        restored: Restored | None = None
+        if existing_session_id is not None:
+            self._take_over(existing_session_id, user_info, stream)
+        if stream is not None:
+            restored, notice = self._restore(stream, script_data, user_info)
+            # An id that can't be resumed must not keep the new session from the id that the
+            # gateway has placed it by.
+            if not self._may_resume(existing_session_id, user_info):
+                if restored is not None:
+                    streamlit_compat.drop_stored_session(self, restored.session.id)
+                existing_session_id = None
+                session_id_override = session_id_override or stream.session_id
+        session_id = super().connect_session(
+            client=client,
+            script_data=script_data,
+            user_info=user_info,
+            existing_session_id=existing_session_id,
+            session_id_override=session_id_override,
+        )
+        if stream is not None:
+            keeper = self._attach(session_id, stream)
+            if session_id != existing_session_id:
+                keeper.start_fresh(notice)
+            elif restored is not None:
+                keeper.note_lost(restored.lost)
+                keeper.start_restored()
+            else:
+                keeper.start_resumed()
+        self.events.load.changed()
+        return session_id
+
+    def _restore(
+        self, stream: WebSocketStream, script_data: ScriptData, user_info: dict[str, Any]
+    ) -> tuple[Restored | None, str]:
+        """The session that came with the connection, stored to be resumed; or word of its loss."""
+        opening = stream.opening
+        snapshot, opening.restore = opening.restore, None
+        session_id = opening.resume_session_id
+        if snapshot is None or self.get_session_info(session_id) is not None:
+            return None, ""
+        restored = restore(self, script_data, session_id, snapshot, user_info)
+        if restored is None:
+            return None, STATE_LOST
+        streamlit_compat.store_session(self, restored.session)
+        _tell_uploads(self, "mark_restored", session_id)
+        return restored, ""
+
+    def _attach(self, session_id: str, stream: WebSocketStream) -> Keeper:
+        info = self.get_active_session_info(session_id)
+        assert info is not None
+        session = streamlit_compat.adopt(info.session)
+        session.run_listener = self.events.runs
+        keeper = self.events.keepers.get(session_id)
+        if keeper is None:
+            keeper = self.events.keepers[session_id] = Keeper(
+                self.events.wire,
+                session,
+                max_bytes=self.events.max_snapshot_bytes,
+                tell=self.events.tell,
+                end=self.let_go,
+            )
+        self._streams[session_id] = stream
+        stream.bind(session_id)
+        outbox = Outbox(keeper, stream, self.events.load)
+        keeper.attach(stream, outbox)
+        # A session that was disconnected may have messages left from then.
+        outbox.wake()
+        return keeper
+
+    def disconnect_session(self, session_id: str) -> None:
+        """The browser is gone; it may come back."""
+        stream = WebSocketStream.current()
+        if stream is not None and stream is not self._streams.get(session_id, stream):
+            return  # A connection that another has replaced takes nothing along.
+        self._disconnect(session_id, go_on=stream is not None and stream.is_lost)
+
+    def _disconnect(self, session_id: str, *, go_on: bool) -> None:
+        """Disconnect a session; `go_on` is for when its browser may still be waiting for it."""
+        self._streams.pop(session_id, None)
+        info = self.get_active_session_info(session_id)
+        session = None if info is None else streamlit_compat.adopt(info.session)
+        if session is not None:
+            session.is_changing_hands = go_on and session.may_come_back
+        super().disconnect_session(session_id)
+        if session is not None:
+            stopped = not session.is_changing_hands
+            session.is_changing_hands = False
+            keeper = self.events.keepers.get(session_id)
+            if keeper is not None:
+                keeper.detach(stopped=stopped)
+        if self.get_session_info(session_id) is None:
+            self.events.ended(session_id)
+        self.events.load.changed()
+
+    def close_session(self, session_id: str) -> None:
+        """End a session for good."""
+        self._streams.pop(session_id, None)
+        super().close_session(session_id)
+        self.events.ended(session_id)
+        self.events.load.changed()
+
+    def let_go(self, session_id: str) -> None:
+        """End a session here; it may go on elsewhere."""
+        self._streams.pop(session_id, None)
+        _tell_uploads(self, "release", session_id)
+        super().close_session(session_id)
+        self.events.forget(session_id)
+        self.events.load.changed()
+
+    def _take_over(
+        self, session_id: str, user_info: dict[str, Any], stream: WebSocketStream | None
+    ) -> None:
+        """Let a browser that comes back have its session from a connection that still looks alive.
+
+        It may take long until the end of a connection is noticed, and the browser is back at
+        once. Newer versions of Streamlit do the same. The older connection's gateway is told, or
+        it would come back for the session too.
+        """
+        if self.is_active_session(session_id) and self._may_resume(session_id, user_info):
+            older = self._streams.get(session_id)
+            # Only the way to the browser is another: what it has asked for goes on.
+            self._disconnect(session_id, go_on=stream is not None and stream.opening.refresh)
+            if older is not None:
+                older.replace()
+
+    def _may_resume(self, session_id: str | None, user_info: dict[str, Any]) -> bool:
+        if not session_id:
+            return False
+        info = self.get_session_info(session_id)
+        return info is not None and streamlit_compat.may_resume(info.session, user_info)
+
+
+def session_manager_class(events: SessionEvents) -> type[FleetSessions]:
+    """The session manager to name in the `RuntimeConfig`."""
+    return type("FleetSessionManager", (FleetSessions,), {"events": events})
+
+
+def _tell_uploads(manager: WebsocketSessionManager, what: str, session_id: str) -> None:
+    """Tell a manager of uploaded files that wants to know of sessions that come and go."""
+    tell = getattr(streamlit_compat.uploaded_files_of(manager), what, None)
+    if tell is not None:
+        tell(session_id)
 
 
 class FleetSessionStorage(SessionStorage):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 from streamfleet_worker.http import HttpStream
-from streamfleet_worker.websocket import WebSocketStream
+from streamfleet_worker.websocket import Opening, WebSocketStream
 from streamfleet_worker.wire import FrameSplitter, Message, Wire, frame
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     # An ASGI application; see https://asgi.readthedocs.io.
     AsgiApp = Callable[..., Any]
+
+# How Streamlit's page passes what has no header of its own: as protocols after its own, first the
+# XSRF token, or this if there is none, then the session that it wants back.
+_PROTOCOLS: Final = b"sec-websocket-protocol"
+_NO_TOKEN: Final = b"PLACEHOLDER_AUTH_TOKEN"
 
 # Received but not yet consumed by the app, in bytes: past it the socket isn't read.
 _RECEIVE_LIMIT: Final = 256 * 1024
@@ -120,7 +125,7 @@ class StreamConnection(asyncio.Protocol):
         scope = _scope(request)
         scope["state"] = self._state.copy()
         stream = (
-            WebSocketStream(self._wire, self, request.session_id)
+            WebSocketStream(self._wire, self, Opening.of(request))
             if request.websocket
             else HttpStream(self._wire, self, request.end_of_body)
         )
@@ -141,6 +146,8 @@ def _scope(request: Message) -> dict[str, Any]:
     head = request.head
     secure = head.scheme == "https"
     headers = [(header.name.lower(), header.value) for header in head.headers]
+    if request.resume_session_id:
+        headers = _resuming(headers, request.resume_session_id)
     scope: dict[str, Any] = {
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": head.http_version,
@@ -158,7 +165,7 @@ def _scope(request: Message) -> dict[str, Any]:
         scope["subprotocols"] = [
             entry.strip()
             for name, value in headers
-            if name == b"sec-websocket-protocol"
+            if name == _PROTOCOLS
             for entry in value.decode("latin-1").split(",")
         ]
         scope["extensions"] = {"websocket.http.response": {}}
@@ -168,3 +175,17 @@ def _scope(request: Message) -> dict[str, Any]:
         scope["method"] = head.method
         scope["extensions"] = {}
     return scope
+
+
+def _resuming(headers: list[tuple[bytes, bytes]], session_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of a handshake, with this as the session that the browser wants back."""
+    protocols = [
+        entry.strip()
+        for name, value in headers
+        if name == _PROTOCOLS
+        for entry in value.split(b",")
+    ]
+    # A browser that names no protocol must not be answered with one.
+    first, token, *_ = [*protocols, *(b"", _NO_TOKEN)[len(protocols) :]]
+    others = [(name, value) for name, value in headers if name != _PROTOCOLS]
+    return [*others, (_PROTOCOLS, b", ".join((first, token, session_id.encode())))]

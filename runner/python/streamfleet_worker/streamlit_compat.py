@@ -8,26 +8,48 @@ release has one place to be compared with.
 from __future__ import annotations
 
 import collections
+import contextlib
+import dataclasses
+import functools
 import inspect
 import operator
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import streamlit
 from streamlit import config
 from streamlit.config_option import ConfigOption
+from streamlit.logger import get_logger
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import app_session
 from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent
+from streamlit.runtime.session_manager import SessionInfo
+from streamlit.runtime.state import SessionState
+from streamlit.runtime.state.common import WidgetMetadata, is_element_id
+from streamlit.runtime.state.session_state import (
+    STREAMLIT_INTERNAL_KEY_PREFIX,
+    KeyIdMapper,
+    Value,
+    WStates,
+)
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
+from streamfleet_worker.core import Core
 from streamfleet_worker.errors import AppCannotRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.WidgetStates_pb2 import WidgetState
     from streamlit.runtime import Runtime
+    from streamlit.runtime.script_data import ScriptData
     from streamlit.web.server.starlette.starlette_app import App
+
+_LOGGER: Final = get_logger(__name__)
 
 # Streamlit versions whose private names have been compared with this module: from the first on,
 # and below the second.
@@ -63,12 +85,48 @@ def _seams() -> list[tuple[str, bool]]:
         ("AppSession", AppSession, "_create_new_session_message"),
         ("AppSession", AppSession, "_populate_app_pages"),
         ("AppSession", AppSession, "flush_browser_queue"),
+        ("AppSession", AppSession, "request_rerun"),
+        ("AppSession", AppSession, "request_script_stop"),
+        ("AppSession", AppSession, "clear_session_caches"),
+        ("AppSession", AppSession, "clear_user_info"),
+        ("AppSession", AppSession, "handle_backmsg"),
+        ("AppSession", AppSession, "_enqueue_forward_msg"),
+        ("ScriptRunner", ScriptRunner, "request_stop"),
+        ("KeyIdMapper", KeyIdMapper, "set_key_id_mapping"),
+        ("KeyIdMapper", KeyIdMapper, "id_key_mapping"),
+        ("WStates", WStates, "get_serialized"),
+        ("WStates", WStates, "set_widget_from_proto"),
         ("config", config, "get_config_options"),
         ("config", config, "_main_script_path"),
     ]
     found = [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
     option = config._config_options_template["server.port"]
     found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
+    state = SessionState()
+    found += [
+        (f"SessionState.{name}", hasattr(state, name))
+        for name in (
+            "_old_state",
+            "_new_session_state",
+            "_new_widget_state",
+            "_key_id_mapper",
+            "_query_param_bound_widget_ids",
+        )
+    ]
+    tracker = getattr(state, "_persist_tracker", None)
+    found += [
+        (f"PersistedWidgetTracker.{name}", hasattr(tracker, name))
+        for name in (_TRACKED if tracker is not None else ())
+    ]
+    found.append(("KeyIdMapper._key_id_mapping", hasattr(state._key_id_mapper, "_key_id_mapping")))
+    found += [
+        (f"WebsocketSessionManager.__init__({name})", name in parameters(WebsocketSessionManager))
+        for name in ("session_storage", "uploaded_file_manager", "script_cache")
+    ]
+    found += [
+        (f"WidgetMetadata({name})", name in parameters(WidgetMetadata))
+        for name in ("id", "deserializer", "serializer", "value_type")
+    ]
     if all(ok for _, ok in found):
         found.append(
             (
@@ -179,14 +237,46 @@ def give_runtime(app: App, runtime: Runtime) -> None:
 # --- Sessions -----------------------------------------------------------------------------
 
 
+class SessionListener(Protocol):
+    """Is told of a session's life. Called on the event loop, but for `before_run`."""
+
+    def on_messages(self) -> None:
+        """There are messages for the browser. Callable from any thread."""
+
+    def on_rest(self) -> None:
+        """The script has come to an end, and no other run is asked for."""
+
+    def before_run(self, client_state: ClientState | None) -> bool:
+        """A run is asked for; whether it is to be left out. Callable from any thread."""
+
+
+class RunListener(Protocol):
+    """Is told of each run of a script, on the script's thread."""
+
+    def started(self, runner: ScriptRunner, session_id: str) -> None:
+        """A run begins on this thread."""
+
+    def finished(self, runner: ScriptRunner) -> str | None:
+        """It has ended, or had before; returns what its user is to be told of it."""
+
+
 class FleetAppSession(AppSession):
     """An `AppSession` whose messages leave in batches, as soon as they are made.
 
-    Not constructed: `adopt` turns a session that Streamlit's session manager made into one.
+    Not constructed: `adopt` turns a session that Streamlit made into one.
     """
 
     _fleet_events: collections.deque[tuple[tuple[Any, ...], dict[str, Any]]]
     _fleet_drain_scheduled: bool
+    listener: SessionListener | None
+    run_listener: RunListener | None
+    # What its browser shows may come from another process, with fragments not known here.
+    page_is_foreign: bool
+    # A message from the browser has changed something, without a run.
+    changed_at_rest: bool
+    # Its browser is about to be connected another way: nothing of it is to be stopped.
+    is_changing_hands: bool
+    _fleet_logged_out: bool
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
         """Nothing: the runtime's own loop must not take messages that leave another way."""
@@ -203,9 +293,104 @@ class FleetAppSession(AppSession):
         if notify is not None:
             notify()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no run of the script is going on or asked for."""
+        return self._scriptrunner is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session is being ended."""
+        return self._state == AppSessionState.SHUTDOWN_REQUESTED
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether its user has not logged out."""
+        resumable = getattr(self, "is_resumable", None)  # newer than 1.57
+        return not self._fleet_logged_out and (resumable is None or bool(resumable()))
+
+    def clear_user_info(self) -> None:
+        """The user logs out."""
+        self._fleet_logged_out = True
+        super().clear_user_info()
+
+    def request_script_stop(self) -> None:
+        """Stop the script, unless only the connection is another."""
+        if not self.is_changing_hands:
+            super().request_script_stop()
+
+    def clear_session_caches(self) -> None:
+        """Clear what is cached for the session, unless only the connection is another."""
+        if not self.is_changing_hands:
+            super().clear_session_caches()
+
+    def handle_backmsg(self, msg: BackMsg) -> None:
+        """Handle a message from the browser."""
+        super().handle_backmsg(msg)
+        if msg.WhichOneof("type") in _CHANGE_WITHOUT_RUN:
+            self.changed_at_rest = True
+
+    def request_rerun(self, client_state: ClientState | None) -> None:
+        """Run the script for the browser, or because its source has changed."""
+        if self.listener is not None and self.listener.before_run(client_state):
+            return
+        if self.page_is_foreign and client_state is not None:
+            fragment_id = client_state.fragment_id
+            if not fragment_id:
+                self.page_is_foreign = False
+            elif not self._fragment_storage.contains(fragment_id):
+                # A fragment that the process before knew, such as a dialog: Streamlit would
+                # ignore the message, and the page would seem dead.
+                self.page_is_foreign = False
+                whole = ClientState()
+                whole.CopyFrom(client_state)
+                whole.ClearField("fragment_id")
+                client_state = whole
+        self.run(client_state)
+
+    def run(self, client_state: ClientState | None) -> None:
+        """Run the script, whoever asks for it."""
+        super().request_rerun(client_state)
+
+    def show_notice(self, text: str) -> None:
+        """Show a text to the user, and have the page stop waiting for a run. Only at rest.
+
+        It goes into the container of toasts, whose first place exists on every page, within the
+        run of a fragment that there isn't: the end of such a run leaves everything else as it
+        is, while a toast on its own may be taken for one that was shown before.
+        """
+        page = self._client_state.page_script_hash or self._pages_manager.main_script_hash
+        fragment = "streamfleet-notice"
+        started: dict[str, Any] = {"page_script_hash": page, "fragment_ids_this_run": [fragment]}
+        finished: dict[str, Any] = {}
+        if _HAS_RUN_DESCRIPTORS:
+            from streamlit.runtime import scriptrunner
+
+            descriptor = vars(scriptrunner)["RunDescriptor"].create([fragment])
+            started["run_descriptor"] = finished["run_descriptor"] = descriptor
+        handle = self._handle_scriptrunner_event_on_event_loop
+        handle(None, ScriptRunnerEvent.SCRIPT_STARTED, **started)
+        message = ForwardMsg()
+        message.metadata.delta_path[:] = [_TOASTS, 0]
+        message.metadata.active_script_hash = page
+        message.delta.fragment_id = fragment
+        message.delta.new_element.toast.body = text
+        message.delta.new_element.toast.icon = "\N{WARNING SIGN}\N{VARIATION SELECTOR-16}"
+        message.delta.new_element.toast.duration = 0  # until it is closed
+        self._enqueue_forward_msg(message)
+        handle(None, ScriptRunnerEvent.FRAGMENT_STOPPED_WITH_SUCCESS, **finished)
+
     # Streamlit wakes the event loop once for each message of a script. Once for as many as
     # there are is enough: while the script holds the interpreter, the loop couldn't run anyway.
     def _on_scriptrunner_event(self, *args: Any, **kwargs: Any) -> None:
+        if self.run_listener is not None:
+            try:
+                self._tell_of_run(self.run_listener, *args, **kwargs)
+            except Exception:
+                _LOGGER.exception("The end of a run could not be told")
+        self._append_event(args, kwargs)
+
+    def _append_event(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._fleet_events.append((args, kwargs))
         if self._fleet_drain_scheduled:
             return
@@ -217,11 +402,39 @@ class FleetAppSession(AppSession):
             if not self._event_loop.is_closed():
                 raise
 
+    def _tell_of_run(
+        self,
+        listener: RunListener,
+        runner: ScriptRunner | None,
+        event: ScriptRunnerEvent,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        if runner is None or event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:
+            return
+        if event == ScriptRunnerEvent.SCRIPT_STARTED:
+            listener.started(runner, self.id)
+            return
+        message = listener.finished(runner)
+        if message is None:
+            return
+        # Streamlit's own commands still work here, on the thread of the script that has ended.
+        if event == ScriptRunnerEvent.FRAGMENT_STOPPED_WITH_SUCCESS:
+            # What a fragment writes once it has ended lands on the page's other elements.
+            streamlit.toast(message, icon="\N{NO ENTRY}", duration="infinite")
+        elif event == ScriptRunnerEvent.SHUTDOWN:
+            # It was interrupted where Streamlit doesn't expect it, and skipped its own end.
+            ended = {"event": ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS}
+            self._append_event((runner,), ended)
+        else:
+            streamlit.error(message, icon="\N{NO ENTRY}")
+
     def _drain_events(self) -> None:
         # Cleared first: an event that comes from now on schedules another drain, which at worst
-        # finds nothing to do.
+        # finds nothing.
         self._fleet_drain_scheduled = False
         events = self._fleet_events
+        was_running = self._scriptrunner is not None
         while events:
             args, kwargs = events.popleft()
             try:
@@ -231,27 +444,44 @@ class FleetAppSession(AppSession):
                 self._event_loop.call_exception_handler(
                     {"message": "a script event could not be handled", "exception": error}
                 )
+        if was_running and self._scriptrunner is None and self.listener is not None:
+            self.listener.on_rest()
 
     def _create_new_session_message(self, *args: Any, **kwargs: Any) -> ForwardMsg:
         build = super()._create_new_session_message
         return _new_session_messages.create(self, build, args, kwargs)
 
 
-def adopt(session: AppSession, on_messages: Callable[[], None]) -> FleetAppSession:
-    """Make the session's messages leave through `on_messages` instead of the runtime's loop."""
-    session.__class__ = FleetAppSession
-    assert isinstance(session, FleetAppSession)
-    if not hasattr(session, "_fleet_events"):
-        session._fleet_events = collections.deque()
-        session._fleet_drain_scheduled = False
-    session._message_enqueued_callback = on_messages
-    watcher = session._local_sources_watcher
+def adopt(session: AppSession) -> FleetAppSession:
+    """Make the session one of ours; its messages then wait until they are taken."""
+    if isinstance(session, FleetAppSession):
+        adopted = session
+    else:
+        session.__class__ = FleetAppSession
+        assert isinstance(session, FleetAppSession)
+        adopted = session
+        adopted._fleet_events = collections.deque()
+        adopted._fleet_drain_scheduled = False
+        adopted._fleet_logged_out = False
+        adopted.listener = None
+        adopted.run_listener = None
+        adopted.page_is_foreign = False
+        adopted.changed_at_rest = False
+        adopted.is_changing_hands = False
+        # Bound late: the listener may change.
+        adopted._message_enqueued_callback = functools.partial(_on_messages, adopted)
+    watcher = adopted._local_sources_watcher
     if watcher is not None and config.get_option("server.fileWatcherType") == "none":
         # Even then it looks at every imported module after a session's first run, and again when
         # the browser comes back: a tenth of a second each, during which nobody is served.
         watcher.close()
-        session._local_sources_watcher = None
-    return session
+        adopted._local_sources_watcher = None
+    return adopted
+
+
+def _on_messages(session: FleetAppSession) -> None:
+    if session.listener is not None:
+        session.listener.on_messages()
 
 
 def may_resume(session: AppSession, user_info: dict[str, Any]) -> bool:
@@ -267,6 +497,207 @@ def may_resume(session: AppSession, user_info: dict[str, Any]) -> bool:
 def is_running(session: AppSession) -> bool:
     """Whether the session's script is being run."""
     return session._state == AppSessionState.APP_IS_RUNNING
+
+
+# Messages from the browser that change a session's state though no script runs.
+_CHANGE_WITHOUT_RUN: Final = frozenset({"clear_cache", "set_run_on_save"})
+# The place of the container of toasts among the page's containers.
+_TOASTS: Final = 2
+_HAS_RUN_DESCRIPTORS: Final = (
+    "run_descriptor" in inspect.signature(AppSession._create_new_session_message).parameters
+)
+
+
+# --- A session's content ------------------------------------------------------------------
+
+# What newer versions note of widgets that keep their value when they are not shown.
+_TRACKED: Final = ("_scopes", "_widget_pages", "_value_pages", "_pending_resets")
+# Kinds of widget values that last for one run.
+_TRIGGERS: Final = frozenset(
+    {"trigger_value", "string_trigger_value", "chat_input_value", "json_trigger_value"}
+)
+
+
+@dataclasses.dataclass(slots=True)
+class SessionContent:
+    """All of a session that is worth keeping."""
+
+    core: Core
+    # Entries of `st.session_state` that aren't widgets' values, and under their ids the values
+    # of widgets that take none from the browser.
+    values: dict[str, Any]
+    # Widgets whose value has no form that a browser could send: key or id, value, and why.
+    unserializable: list[tuple[str, Any, Exception]]
+
+
+def read_content(session: AppSession) -> SessionContent:
+    """What the session holds, its values not copied. Only at rest."""
+    state = session._session_state
+    widgets = state._new_widget_state
+    ids = state._key_id_mapper._key_id_mapping
+    values: dict[str, Any] = {}
+    unserializable: list[tuple[str, Any, Exception]] = []
+
+    client_state = ClientState()
+    client_state.CopyFrom(session._client_state)
+    client_state.ClearField("widget_states")
+    for widget_id, value in _widget_values(state):
+        metadata = widgets.widget_metadata.get(widget_id)
+        if metadata is not None and metadata.value_type in _TRIGGERS:
+            continue
+        if metadata is not None and getattr(metadata, "disabled", False):
+            # From the browser it would be taken for a forgery.
+            with contextlib.suppress(KeyError):
+                values[widget_id] = state._getitem(widget_id, _key_of(state, widget_id))
+        try:
+            proto = WStates({widget_id: value}, widgets.widget_metadata).get_serialized(widget_id)
+        except Exception as error:  # noqa: BLE001 - components bring serializers of their own
+            unserializable.append((_key_of(state, widget_id) or widget_id, value, error))
+            continue
+        if proto is not None and proto.WhichOneof("value") not in _TRIGGERS:
+            client_state.widget_states.widgets.append(proto)
+
+    for key, value in (*state._old_state.items(), *state._new_session_state.items()):
+        if is_element_id(key) or key.startswith(STREAMLIT_INTERNAL_KEY_PREFIX):
+            continue
+        values[key] = value
+    for key in state._new_session_state:
+        if ids.get(key) in widgets.widget_metadata and _is_shown(state, ids[key]):
+            # Set for the widget, whose value it has become; what the key held before it was
+            # a widget's lies below.
+            if key in state._old_state:
+                values[key] = state._old_state[key]
+            else:
+                values.pop(key, None)
+
+    tracker = getattr(state, "_persist_tracker", None)
+    keys = state._key_id_mapper.id_key_mapping
+    return SessionContent(
+        core=Core(
+            client_state=client_state,
+            ids=dict(ids),
+            former_ids=(
+                {wid: key for wid, key in keys.items() if ids.get(key) != wid}
+                if len(keys) != len(ids)
+                else {}
+            ),
+            bound_ids=sorted(state._query_param_bound_widget_ids),
+            persisted=(
+                {}
+                if tracker is None
+                else {
+                    name: sorted(noted) if isinstance(noted, set) else dict(noted)
+                    for name in _TRACKED
+                    if (noted := getattr(tracker, name))
+                }
+            ),
+            user_info=session._user_info,
+            run_on_save=session._run_on_save,
+        ),
+        values=values,
+        unserializable=unserializable,
+    )
+
+
+def _widget_values(state: SessionState) -> Iterator[tuple[str, Any]]:
+    """Each widget's value in effect, as Streamlit's `WState`, in the order of their ids."""
+    new = state._new_widget_state.states
+    shown = new.keys() | {key for key in state._old_state if is_element_id(key)}
+    for widget_id in sorted(shown):
+        key = _key_of(state, widget_id)
+        if key is not None and key in state._new_session_state:
+            yield widget_id, Value(state._new_session_state[key])
+        elif widget_id in new:
+            yield widget_id, new[widget_id]
+        else:
+            yield widget_id, Value(state._old_state[widget_id])
+
+
+def _key_of(state: SessionState, widget_id: str) -> str | None:
+    return state._key_id_mapper.id_key_mapping.get(widget_id)
+
+
+def _is_shown(state: SessionState, widget_id: str) -> bool:
+    return widget_id in state._new_widget_state.states or widget_id in state._old_state
+
+
+def current_client_state(session: AppSession) -> ClientState:
+    """What the browser would send to have the script run once more, with nothing pressed."""
+    return read_content(session).core.client_state
+
+
+def build_session(
+    manager: WebsocketSessionManager, script_data: ScriptData, session_id: str, core: Core
+) -> AppSession:
+    """A session as Streamlit's session manager makes them, with this state of Streamlit's own."""
+    options = {"on_script_error": getattr(manager, "_on_script_error", None)}
+    if "on_script_error" not in inspect.signature(AppSession).parameters:
+        options = {}  # 1.57
+    session = AppSession(
+        script_data=script_data,
+        uploaded_file_manager=manager._uploaded_file_mgr,
+        script_cache=manager._script_cache,
+        message_enqueued_callback=None,
+        user_info=core.user_info,
+        session_id_override=session_id,
+        **options,
+    )
+    # They are registered when it is given to a browser.
+    session.disconnect_file_watchers()
+    state = session._session_state
+    state._key_id_mapper.set_key_id_mapping(core.ids)
+    state._key_id_mapper.id_key_mapping.update(core.former_ids)
+    state._query_param_bound_widget_ids.update(core.bound_ids)
+    tracker = getattr(state, "_persist_tracker", None)
+    for name, noted in core.persisted.items():
+        if tracker is not None and name in _TRACKED:
+            getattr(tracker, name).update(noted)
+    for proto in core.client_state.widget_states.widgets:
+        state._new_widget_state.set_widget_from_proto(proto)
+        state._new_widget_state.set_widget_metadata(_placeholder(proto))
+    session._client_state.CopyFrom(core.client_state)
+    session._client_state.ClearField("widget_states")
+    session._run_on_save = core.run_on_save
+    return session
+
+
+def add_values(session: AppSession, values: dict[str, Any]) -> None:
+    """Give a session that `build_session` made its entries of `st.session_state`."""
+    session._session_state._old_state.update(values)
+
+
+def uploaded_files_of(manager: WebsocketSessionManager) -> Any:
+    """The manager of uploaded files that the session manager was made with."""
+    return manager._uploaded_file_mgr
+
+
+def store_session(manager: WebsocketSessionManager, session: AppSession) -> None:
+    """Have the session manager find the session, as one whose browser was disconnected."""
+    manager._session_storage.save(SessionInfo(client=None, session=session))
+
+
+def drop_stored_session(manager: WebsocketSessionManager, session_id: str) -> None:
+    """Undo `store_session`, and end the session."""
+    info = manager._session_storage.get(session_id)
+    if info is not None:
+        manager._session_storage.delete(session_id)
+        info.session.shutdown()
+
+
+def _placeholder(proto: WidgetState) -> WidgetMetadata[Any]:
+    """Stands for a widget of the page until the script has made it again.
+
+    Without it Streamlit would take the widget for one that is gone. Its value can't be read
+    meanwhile, which is what Streamlit expects of a widget that it knows only from a browser.
+    """
+
+    def unreadable(_: Any) -> Any:
+        raise KeyError(proto.id)
+
+    kind: Any = proto.WhichOneof("value") or "string_value"
+    return WidgetMetadata(
+        id=proto.id, deserializer=unreadable, serializer=unreadable, value_type=kind
+    )
 
 
 class _NewSessionMessages:

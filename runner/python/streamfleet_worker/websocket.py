@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextvars
+import dataclasses
+import enum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from streamfleet_worker.keeper import Keeper
     from streamfleet_worker.stream import StreamConnection
     from streamfleet_worker.wire import Message, Wire
 
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 _UNSENT_LIMIT: Final = 64 * 1024 * 1024
 # One batch is at most this long, in bytes, unless a single message is longer.
 _BATCH_LIMIT: Final = 1024 * 1024
+
+# How long the messages of a browser that is gone may wait to be handled, in seconds.
+_GONE_LIMIT: Final = 30.0
+# A snapshot that was sent so shortly before the stream broke may not have arrived, in seconds.
+_DOUBTFUL: Final = 5.0
 
 # RFC 6455, section 7.4.1.
 _GOING_AWAY: Final = 1001
@@ -29,21 +37,72 @@ _current: contextvars.ContextVar[WebSocketStream | None] = contextvars.ContextVa
 )
 
 
+class Admission(enum.Enum):
+    """What is to be done with the browser's next message."""
+
+    TAKE = enum.auto()
+    WAIT = enum.auto()
+    # It has had its effect.
+    SKIP = enum.auto()
+
+
+@dataclasses.dataclass(slots=True)
+class Opening:
+    """What worker.proto's `Open` says of a session.
+
+    A copy: the message would keep the memory of all that came with it.
+    """
+
+    session_id: str
+    resume_session_id: str = ""
+    connection: int = 0
+    # Taken by whoever restores the session.
+    restore: Message | None = None
+    refresh: bool = False
+    replay_until: int = 0
+    notice: str = ""
+
+    @classmethod
+    def of(cls, message: Message) -> Opening:
+        """Of an `Open` message."""
+        return cls(
+            session_id=message.session_id,
+            resume_session_id=message.resume_session_id,
+            connection=message.connection,
+            restore=message.restore if message.HasField("restore") else None,
+            refresh=message.refresh,
+            replay_until=message.replay_until,
+            notice=message.notice,
+        )
+
+
 class WebSocketStream:
     """The ASGI side of one WebSocket."""
 
-    def __init__(self, wire: Wire, connection: StreamConnection, session_id: str) -> None:
-        """Serve the connection; a session that it makes is to have `session_id`."""
-        self.session_id = session_id
+    def __init__(self, wire: Wire, connection: StreamConnection, opening: Opening) -> None:
+        """Serve the connection that `opening` opened."""
+        # A session that is made for it is to have this id.
+        self.session_id = opening.session_id
+        self.opening = opening
+        # Of its session, as long as it has one.
+        self.keeper: Keeper | None = None
+        # It broke off; the browser may not know.
+        self.is_lost = False
         self._wire = wire
         self._connection = connection
-        self._received: collections.deque[tuple[dict[str, Any], int]] = collections.deque(
-            [({"type": "websocket.connect"}, 0)]
+        self._loop = asyncio.get_running_loop()
+        # Events for the app, their size on the wire, and messages' numbers.
+        self._received: collections.deque[tuple[dict[str, Any], int, int]] = collections.deque(
+            [({"type": "websocket.connect"}, 0, 0)]
         )
         self._arrival = asyncio.Event()
-        self._arrival.set()
+        # The number of the message that the app has taken and not come back from.
+        self._taken = 0
         self._accepted = False
         self._ended = False
+        # The app is told that the browser is gone, whatever else it sends.
+        self._cut = False
+        self._snapshot_sent = float("-inf")
 
     def enter_task(self) -> None:
         """Make this the stream of the current task."""
@@ -64,28 +123,56 @@ class WebSocketStream:
                 event["text"] = message.payload.decode("utf-8", "replace")
             else:
                 event["bytes"] = message.payload
-            self._queue(event, size)
+            self._queue(event, size, message.seq)
         elif kind == "close":
-            self._queue(_disconnect(message.code, message.reason), size)
+            self._end_of_browser(_disconnect(message.code, message.reason), size)
 
     def on_lost(self) -> None:
         """The runner or the gateway is gone."""
-        self._queue(_disconnect(_ABNORMAL, ""), 0)
+        self.is_lost = True
+        self._end_of_browser(_disconnect(_ABNORMAL, ""), 0)
 
-    def _queue(self, event: dict[str, Any], size: int) -> None:
-        self._received.append((event, size))
+    def _end_of_browser(self, event: dict[str, Any], size: int) -> None:
+        if self._received:
+            self._loop.call_later(_GONE_LIMIT, self._cut_off)
+        self._queue(event, size, 0)
+
+    def _queue(self, event: dict[str, Any], size: int, seq: int) -> None:
+        self._received.append((event, size, seq))
         self._arrival.set()
 
     # --- ASGI -----------------------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        """ASGI's receive."""
-        while not self._received:
+        """ASGI's receive: the next event, once the session's keeper admits it."""
+        # Streamlit has come back from the one before, so it has been handled.
+        taken, self._taken = self._taken, 0
+        if taken and self.keeper is not None:
+            self.keeper.on_handled(taken)
+        while True:
             self._arrival.clear()
+            event = self._next()
+            if event is not None:
+                return event
             await self._arrival.wait()
-        event, size = self._received.popleft()
-        self._connection.consumed(size)
-        return event
+
+    def _next(self) -> dict[str, Any] | None:
+        if self._cut:
+            return _disconnect(_GOING_AWAY, "")
+        while self._received:
+            event, size, seq = self._received[0]
+            is_message = event["type"] == "websocket.receive"
+            admission = Admission.TAKE
+            if is_message and self.keeper is not None:
+                admission = self.keeper.admits(seq)
+            if admission == Admission.WAIT:
+                return None
+            self._received.popleft()
+            self._connection.consumed(size)
+            if admission == Admission.TAKE:
+                self._taken = seq if is_message else 0
+                return event
+        return None
 
     async def send(self, event: dict[str, Any]) -> None:
         """ASGI's send."""
@@ -128,6 +215,16 @@ class WebSocketStream:
 
     # --- Streamlit's sessions --------------------------------------------------------------
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._ended or self._connection.closed
+
+    @property
+    def may_have_lost_snapshot(self) -> bool:
+        """Whether a snapshot was sent and nobody may have got it."""
+        return self.is_lost and self._loop.time() - self._snapshot_sent < _DOUBTFUL
+
     def bind(self, session_id: str) -> None:
         """This WebSocket carries the session from now on."""
         self.session_id = session_id
@@ -155,6 +252,36 @@ class WebSocketStream:
             batch.append(message)
             size += len(message)
         connection.send(batch=self._wire.message_batch(messages=batch))
+
+    def send_snapshot(self, snapshot: Message) -> None:
+        """Send a snapshot of the session."""
+        self._snapshot_sent = self._loop.time()
+        self._connection.send(snapshot=snapshot)
+
+    def send_applied(self, seq: int) -> None:
+        """Say up to where the browser's messages have had their effect."""
+        self._connection.send(applied_seq=seq)
+
+    def release(self, released: Message) -> None:
+        """The session has ended here: say so as the last word, and drop what has not been handled."""
+        self._connection.send(released=released)
+        self._ended = True
+        self._cut_off()
+        self._connection.finish()
+
+    def replace(self) -> None:
+        """Another connection has the session."""
+        self._close(_GOING_AWAY, "replaced by another connection")
+        self._cut_off()
+
+    def poke(self) -> None:
+        """The keeper may decide otherwise about messages that wait."""
+        self._arrival.set()
+
+    def _cut_off(self) -> None:
+        self._cut = True
+        self._received.clear()
+        self._arrival.set()
 
     def _close(self, code: int, reason: str) -> None:
         if self._ended:

@@ -73,10 +73,17 @@ class Host:
             message_enqueued_callback=None,
             user_info={},
         )
-        self.session = streamlit_compat.adopt(session, self.wake)
+        self.session = streamlit_compat.adopt(session)
+        self.session.listener = self
 
-    def wake(self):
+    def on_messages(self):
         self.wakes += 1
+
+    def on_rest(self):
+        pass
+
+    def before_run(self, client_state):
+        return False
 
     def new_session(self):
         if "run_descriptor" in AppSession._create_new_session_message.__annotations__:

@@ -1,0 +1,508 @@
+"""Keeps one session: says what of it is to outlive this process, and when it may go elsewhere.
+
+A session is *at rest* while no run of its script is going on or asked for. Each time it comes to
+rest a snapshot is made of what has changed, and sent after all that the run has sent. Messages
+from the browser wait (the *gate* is closed) while their effect would not be as if the session
+had been here all the time: before the first run of a restored session has ended, and while
+values are being pickled on another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from streamlit.logger import get_logger
+from streamlit.proto.ClientState_pb2 import ClientState
+
+from streamfleet_worker import streamlit_compat
+from streamfleet_worker.recorder import Changes, Recorder, Unsaved, is_plain
+from streamfleet_worker.values import type_name
+from streamfleet_worker.websocket import Admission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamfleet_worker.outbox import Outbox
+    from streamfleet_worker.streamlit_compat import FleetAppSession, SessionContent
+    from streamfleet_worker.websocket import Opening, WebSocketStream
+    from streamfleet_worker.wire import Message, Wire
+
+_LOGGER: Final = get_logger(__name__)
+
+# Values whose pickling took longer than this the last time are pickled on a thread of its own,
+# in seconds: nobody else is served meanwhile.
+_INLINE_LIMIT: Final = 0.002
+# How long the browser's messages wait for pickling, for a run that it doesn't see, and a repeated
+# message for the run of the one before it, in seconds.
+_PICKLING_LIMIT: Final = 30.0
+_UNSEEN_LIMIT: Final = 30.0
+_REPLAY_LIMIT: Final = 30.0
+
+
+def _pickling_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="streamfleet-pickling")
+
+
+class Keeper:
+    """Of one session, from its first browser in this worker to its end here."""
+
+    # One for all sessions: pickling holds the interpreter most of the time anyway.
+    _thread: ClassVar[ThreadPoolExecutor] = _pickling_thread()
+
+    def __init__(
+        self,
+        wire: Wire,
+        session: FleetAppSession,
+        *,
+        max_bytes: int,
+        tell: Callable[..., None],
+        end: Callable[[str], None],
+    ) -> None:
+        """Send events by `tell`; call `end` with the session's id to end it here."""
+        self.session = session
+        self._wire = wire
+        self._tell = tell
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._recorder = Recorder(session.id, max_bytes, time.perf_counter)
+
+        self._stream: WebSocketStream | None = None
+        self._outbox: Outbox | None = None
+        self._connection = 0
+        # All of the connection's messages up to this one have been handled by Streamlit.
+        self._handled = 0
+        self._replay_until = 0
+        self._replay_deadline = 0.0
+
+        self._core = b""
+        self._full = True
+        self._cost = 0.0
+        # Counts attempts; None unless values are being pickled on the thread.
+        self._pickling: int | None = None
+        self._attempts = 0
+        self._forgotten = False
+
+        # What the script sends is dropped.
+        self.is_muted = False
+        # At rest, run once more for the browser's page to be right.
+        self._refresh = False
+        # A restored session that has not run yet; one that does so, and from what state; what it
+        # is to run for once it has, and the message that said so.
+        self._cold = False
+        self._warming: ClientState | None = None
+        self._postponed: list[ClientState | None] = []
+        self._postponed_seq = 0
+        # A page that nothing has been run for, and whose browser doesn't know.
+        self._blank = False
+        self._notice = ""
+
+        self._releasing = False
+        self._over = False
+        session.listener = self
+
+    # --- Its browser ----------------------------------------------------------------------
+
+    def attach(self, stream: WebSocketStream, outbox: Outbox) -> None:
+        """A browser's connection has the session from now on."""
+        opening = stream.opening
+        if opening.connection != self._connection or not opening.connection:
+            self._connection = opening.connection
+            self._handled = 0
+        self._replay_until = opening.replay_until
+        self._wait_for_run()
+        self._notice = opening.notice or self._notice
+        self._stream, self._outbox = stream, outbox
+        stream.keeper = self
+
+    def detach(self, *, stopped: bool) -> None:
+        """The session has no browser; `stopped` tells whether its script was asked to stop."""
+        stream, self._stream, self._outbox = self._stream, None, None
+        self._refresh = False
+        if stopped and self._warming is not None:
+            # What it has made of callbacks and fragments is not all.
+            self._cold, self._warming = True, None
+            self._postponed.clear()
+        if stream is None:
+            return
+        stream.keeper = None
+        if stream.may_have_lost_snapshot:
+            self.take_snapshot()
+
+    def note_lost(self, lost: list[Unsaved]) -> None:
+        """Entries of the session before that didn't come back."""
+        for unsaved in lost:
+            self._recorder.note_lost(unsaved)
+
+    def start_restored(self) -> None:
+        """Make callbacks and fragments work again, by a run that the browser needn't see."""
+        self.session.page_is_foreign = True
+        if self._notice:
+            # The last run may be what ended the process before.
+            self._cold = True
+            self._say_notice()
+            return
+        # It shows what it does only if the browser's page may be behind.
+        self.is_muted = not self._opening.refresh
+        self._warm_up()
+
+    def start_resumed(self) -> None:
+        """A session that was here all the time."""
+        if self._opening.refresh:
+            self.session.take_messages()  # Of a run whose beginning may not have arrived.
+            self._refresh = True
+            if self.session.is_at_rest:
+                self.on_rest()
+            else:
+                self.is_muted = True
+                self._loop.call_later(_UNSEEN_LIMIT, self._unseen_for_too_long, self._stream)
+            return
+        if self.session.is_at_rest:
+            self._acknowledge()
+            self._say_notice()
+
+    def start_fresh(self, notice: str = "") -> None:
+        """A session that has never run."""
+        self._notice = notice or self._notice
+        if not self._opening.refresh:
+            return
+        # The browser's page is there already, and doesn't ask for a run by itself.
+        self.session.page_is_foreign = True
+        if self._replay_until:
+            self._blank = True
+        else:
+            self.session.run(ClientState())
+
+    def admits(self, seq: int) -> Admission:
+        """Whether the browser's next message may be handled now."""
+        if (
+            self._releasing
+            or self._pickling is not None
+            or self.is_muted
+            or self._warming is not None
+        ):
+            return Admission.WAIT
+        if seq and self._connection and seq <= self._handled:
+            return Admission.SKIP
+        if seq and seq <= self._replay_until:
+            if not self.session.is_at_rest and self._loop.time() < self._replay_deadline:
+                return Admission.WAIT
+            self._wait_for_run()
+        return Admission.TAKE
+
+    def on_handled(self, seq: int) -> None:
+        """Streamlit has handled the browser's messages up to this one."""
+        if self._over:
+            return
+        if self._postponed:
+            self._postponed_seq = seq
+            return
+        self._handled = max(self._handled, seq)
+        if not self.session.is_at_rest or self._pickling is not None:
+            return
+        if self._blank and seq >= self._replay_until:
+            self._blank = False
+            self.session.run(ClientState())
+        elif self.session.changed_at_rest:
+            self._take()
+        else:
+            self._acknowledge()
+
+    # --- Its script (SessionListener) ------------------------------------------------------
+
+    def on_messages(self) -> None:
+        """There are messages for the browser."""
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.wake()
+
+    def before_run(self, client_state: ClientState | None) -> bool:
+        """The first run of a session that starts cold is put off until it is warm."""
+        if self._postponed:
+            return True  # The one put off will do.
+        if not self._cold:
+            return False
+        self._cold = False
+        if client_state is not None:
+            copy = ClientState()
+            copy.CopyFrom(client_state)
+            client_state = copy
+        self._postponed.append(client_state)
+        self._postponed_seq = 0
+        self.is_muted = True
+        self._warm_up()
+        return True
+
+    def on_rest(self) -> None:
+        """The script has come to rest."""
+        self._deliver()
+        if self._over or self.session.is_over:
+            return
+        self.is_muted = self._blank = False
+        self._warming = None
+        if self._postponed:
+            self._run_postponed()
+        elif self._refresh and not self._releasing:
+            self._refresh = self._cold = False
+            self.session.run(streamlit_compat.current_client_state(self.session))
+        else:
+            self._say_notice()
+            self._take()
+        self._poke()
+
+    # --- Snapshots -------------------------------------------------------------------------
+
+    def take_snapshot(self) -> None:
+        """Send all of the session, as soon as it is at rest."""
+        self._full = True
+        if self.session.is_at_rest and self._pickling is None and not self._over:
+            self._take()
+
+    def _take(self) -> None:
+        started = time.perf_counter()
+        self._pickling = None  # An attempt that is under way is void.
+        self.session.changed_at_rest = False
+        if not self.session.may_come_back:
+            self._forget()
+            return
+        try:
+            content = streamlit_compat.read_content(self.session)
+            core = content.core.to_bytes()
+        except Exception as error:  # noqa: BLE001 - a session must not end for it
+            self._failed(error)
+            return
+        full = self._full
+        inline = self._cost < _INLINE_LIMIT if self._cost else is_plain(content.values)
+        if inline:
+            try:
+                changes = self._recorder.compare(content.values, full=full)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+                return
+            self._finish(content, core, changes, full=full, cost=time.perf_counter() - started)
+            return
+        self._attempts += 1
+        attempt = self._pickling = self._attempts
+        so_far = time.perf_counter() - started
+        future = self._loop.run_in_executor(self._thread, self._compare, content, full)
+        future.add_done_callback(
+            lambda done: self._pickled(attempt, done, content, core, full=full, so_far=so_far)
+        )
+        self._loop.call_later(_PICKLING_LIMIT, self._overdue, attempt)
+
+    def _compare(self, content: SessionContent, full: bool) -> tuple[Changes, float]:
+        started = time.perf_counter()
+        changes = self._recorder.compare(content.values, full=full)
+        return changes, time.perf_counter() - started
+
+    def _pickled(
+        self,
+        attempt: int,
+        done: asyncio.Future[tuple[Changes, float]],
+        content: SessionContent,
+        core: bytes,
+        *,
+        full: bool,
+        so_far: float,
+    ) -> None:
+        if self._pickling != attempt:
+            return  # Given up meanwhile.
+        self._pickling = None
+        if self._over or self.session.is_over:
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+        else:
+            changes, cost = done.result()
+            self._finish(content, core, changes, full=full, cost=cost + so_far)
+        self._poke()
+
+    def _overdue(self, attempt: int) -> None:
+        if self._pickling != attempt:
+            return
+        self._pickling = None
+        Keeper._thread = _pickling_thread()  # The other may never come back.
+        self._failed(TimeoutError(f"pickling took longer than {_PICKLING_LIMIT:g} s"))
+        self._poke()
+
+    def _finish(
+        self, content: SessionContent, core: bytes, changes: Changes, *, full: bool, cost: float
+    ) -> None:
+        self._cost = cost
+        if not self.session.is_at_rest:
+            return  # Another run has begun, and will come to rest too.
+        unsaved = changes.unsaved + [
+            Unsaved(key, type_name(value), f"{type(error).__name__}: {error}")
+            for key, value, error in content.unserializable
+        ]
+        self._recorder.commit(changes)
+        core_changed = full or core != self._core
+        self._core = core
+        if full:
+            self._full = False
+        if (
+            full
+            or core_changed
+            or changes.changed
+            or changes.removed
+            or changes.unsaved_changed
+            or self._releasing
+        ):
+            wire = self._wire
+            self._send(
+                self._snapshot(
+                    full=full,
+                    core=core if core_changed else b"",
+                    changed=[wire.value(key=key, pickle=data) for key, data in changes.changed],
+                    removed=changes.removed,
+                    unsaved=self._unsaved(unsaved),
+                    cost_us=int(cost * 1e6),
+                )
+            )
+        else:
+            self._acknowledge()
+        if self._full:
+            self._take()  # All of it was asked for meanwhile.
+        else:
+            self._settled()
+
+    def _forget(self) -> None:
+        """The user has logged out: nobody is to have the session back."""
+        if not self._forgotten:
+            self._forgotten = True
+            self._send(self._snapshot(forget=True))
+        else:
+            self._acknowledge()
+        self._settled()
+
+    def _failed(self, error: BaseException) -> None:
+        """No snapshot of this state; the browser's messages are not to wait for one forever."""
+        _LOGGER.error(
+            "Session %s can't be kept for when it goes on in another process",
+            self.session.id,
+            exc_info=error,
+        )
+        self._full = True  # The next one, if there is one, holds everything.
+        everything = Unsaved("", "the whole session", f"{type(error).__name__}: {error}")
+        self._send(self._snapshot(unsaved=self._unsaved([everything])))
+        self._settled()
+
+    def _snapshot(self, **fields: Any) -> Message:
+        return self._wire.snapshot(
+            session_id=self.session.id,
+            connection=self._connection,
+            applied_seq=self._handled,
+            **fields,
+        )
+
+    def _unsaved(self, unsaved: list[Unsaved]) -> list[Message]:
+        return [
+            self._wire.unsaved(key=entry.key, type=entry.type, reason=entry.reason)
+            for entry in unsaved
+        ]
+
+    def _send(self, snapshot: Message) -> None:
+        if self._stream is not None and not self._stream.is_closed:
+            self._stream.send_snapshot(snapshot)
+        else:
+            self._tell(snapshot=snapshot)
+
+    def _acknowledge(self) -> None:
+        if not self._handled:
+            return
+        if self._stream is not None and not self._stream.is_closed:
+            self._stream.send_applied(self._handled)
+        else:
+            self._tell(snapshot=self._snapshot())
+
+    # --- Its end here ----------------------------------------------------------------------
+
+    def release(self, *, now: bool) -> None:
+        """Give the session up once at rest, or as of its last rest, and send word of it."""
+        if self._over:
+            return
+        self._releasing = True
+        if self._cold or self._postponed:
+            # Not run yet, so as it came; the message that it would have run for is not handled.
+            self._let_go()
+        elif not self.session.is_at_rest:
+            if now:
+                self._let_go()
+        elif self._pickling is None:
+            self._take()
+
+    def close(self) -> None:
+        """The session has ended."""
+        self._over = True
+        self._stream = self._outbox = None
+        self.session.listener = None
+
+    def _settled(self) -> None:
+        if self._releasing:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        stream, session_id = self._stream, self.session.id
+        released = self._wire.released(session_id=session_id)
+        if stream is not None and not stream.is_closed:
+            stream.release(released)
+        else:
+            self._tell(released=released)
+        self._end(session_id)
+
+    # --- Odds and ends ---------------------------------------------------------------------
+
+    @property
+    def _opening(self) -> Opening:
+        assert self._stream is not None
+        return self._stream.opening
+
+    def _warm_up(self) -> None:
+        self._warming = streamlit_compat.current_client_state(self.session)
+        self._loop.call_soon_threadsafe(self._limit_unseen)
+        self.session.run(self._warming)
+
+    def _run_postponed(self) -> None:
+        self._handled = max(self._handled, self._postponed_seq)
+        self.session.request_rerun(self._postponed.pop())
+
+    def _limit_unseen(self) -> None:
+        self._loop.call_later(_UNSEEN_LIMIT, self._unseen_for_too_long, self._stream)
+
+    def _unseen_for_too_long(self, stream: WebSocketStream | None) -> None:
+        """A script that doesn't end, as some do on purpose: show it from its beginning."""
+        if stream is not self._stream or not (self.is_muted or self._warming is not None):
+            return
+        state, self._warming = self._warming, None
+        was_muted, self.is_muted, self._refresh = self.is_muted, False, False
+        self._poke()
+        if self._postponed:
+            self._run_postponed()
+        elif was_muted:
+            self.session.run(state or streamlit_compat.current_client_state(self.session))
+
+    def _wait_for_run(self) -> None:
+        """Let repeated messages wait for the script from now on."""
+        if self._replay_until:
+            self._replay_deadline = self._loop.time() + _REPLAY_LIMIT
+            self._loop.call_later(_REPLAY_LIMIT, self._poke)
+
+    def _say_notice(self) -> None:
+        notice, self._notice = self._notice, ""
+        if notice:
+            self.session.show_notice(notice)
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if self._outbox is not None:
+            self._outbox.flush()
+
+    def _poke(self) -> None:
+        if self._stream is not None:
+            self._stream.poke()
