@@ -5,6 +5,7 @@
 mod cluster;
 mod faults;
 mod input;
+mod outlive;
 mod server;
 mod sessions;
 mod startup;

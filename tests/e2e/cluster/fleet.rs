@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::server::{LIMIT, app, binary};
 
 const SECRET: &str = "a secret that all runners of the tests share";
+const OTHER_SECRET: &str = "a secret that a runner has for itself alone";
 
 /// A cluster to be started.
 pub struct FleetLaunch {
@@ -24,15 +25,30 @@ pub struct FleetLaunch {
     pub path: PathBuf,
     pub runners: usize,
     pub gateways: usize,
+    /// Workers of each runner.
+    pub workers: usize,
     /// Settings of Streamlit's for the runners.
     pub streamlit: Vec<(&'static str, String)>,
+    /// Environment variables of the runners.
+    pub env: Vec<(&'static str, String)>,
+    /// A runner that has another secret than the rest.
+    pub stranger: Option<usize>,
     /// How a gateway ends, in seconds.
     pub shutdown: (f64, f64),
 }
 
 impl FleetLaunch {
     pub fn new(name: &str) -> Self {
-        Self { path: app(name), runners: 3, gateways: 3, streamlit: Vec::new(), shutdown: (0.0, 0.0) }
+        Self {
+            path: app(name),
+            runners: 3,
+            gateways: 3,
+            workers: 1,
+            streamlit: Vec::new(),
+            env: Vec::new(),
+            stranger: None,
+            shutdown: (0.0, 0.0),
+        }
     }
 
     pub async fn start(self) -> Fleet {
@@ -40,7 +56,7 @@ impl FleetLaunch {
         let folder = tempfile::tempdir().unwrap();
         let (mut runners, mut gateways) = (Vec::new(), Vec::new());
         for number in 0..self.runners {
-            runners.push(Runner::spawn(&self, number, &redis, folder.path()).await);
+            runners.push(Runner::spawn(&self, number, 1, &redis, folder.path()).await);
         }
         for _ in 0..self.gateways {
             gateways.push(Gateway::spawn(&self, &redis, free_port(), free_port()));
@@ -52,7 +68,7 @@ impl FleetLaunch {
             gateway.wait_until_ready().await;
         }
         let balancer = Balancer::start(gateways.iter().map(|gateway| gateway.address).collect()).await.unwrap();
-        Fleet { launch: self, redis, folder, runners, gateways, balancer }
+        Fleet { launch: self, redis, folder, runners, gateways, balancer, past: Vec::new() }
     }
 }
 
@@ -64,6 +80,7 @@ pub struct Fleet {
     pub runners: Vec<Runner>,
     pub gateways: Vec<Gateway>,
     pub balancer: Balancer,
+    past: Vec<Runner>,
 }
 
 impl Fleet {
@@ -75,6 +92,43 @@ impl Fleet {
     /// The file in which the app writes down its runs.
     pub fn ledger(&self) -> PathBuf {
         self.folder.path().join("ledger")
+    }
+
+    /// All runners that there are and were.
+    pub fn all_runners(&self) -> impl Iterator<Item = &Runner> {
+        self.past.iter().chain(&self.runners)
+    }
+
+    /// Ends a runner and its workers without a word, and has a successor start.
+    pub async fn kill_runner(&mut self, number: usize) {
+        let runner = &mut self.runners[number];
+        runner.server.quiet();
+        runner.server.signal(Signal::KILL).unwrap();
+        runner.server.wait(LIMIT).await.unwrap();
+        runner.from_gateways.cut();
+        self.succeed(number).await;
+    }
+
+    /// Has a successor start for a runner that has ended. [`until_ready`](Self::until_ready) waits for it.
+    pub async fn succeed(&mut self, number: usize) {
+        let life = self.runners[number].life + 1;
+        let successor = Runner::spawn(&self.launch, number, life, &self.redis, self.folder.path()).await;
+        self.past.push(std::mem::replace(&mut self.runners[number], successor));
+    }
+
+    /// Waits until all runners serve.
+    pub async fn until_ready(&mut self) {
+        for runner in &mut self.runners {
+            runner.wait_until_ready().await;
+        }
+    }
+
+    /// The number of the runner that a session is pinned to.
+    pub async fn owner(&self, session: &str) -> usize {
+        let key = format!("streamfleet:default:pin:{{{session}}}");
+        let pinned: String = self.redis.command(&["HGET", &key, "runner"]).await.unwrap();
+        let of = |number: &usize| pinned.starts_with(&format!("r{number}-"));
+        (0..self.runners.len()).find(of).unwrap_or_else(|| panic!("{session} is pinned to {pinned}"))
     }
 
     /// The addresses of the gateways, for browsers and for load balancers' checks.
@@ -101,8 +155,10 @@ impl Fleet {
 
 /// A runner, and what can be cut between it and the others.
 pub struct Runner {
-    /// As the app knows it.
+    /// As the app knows it: its number, and, if it is a successor, how many were there before.
     pub name: String,
+    /// 1 for those that the cluster began with.
+    life: u32,
     pub server: Server,
     /// What gateways reach it through.
     pub from_gateways: FaultProxy,
@@ -112,23 +168,24 @@ pub struct Runner {
 }
 
 impl Runner {
-    async fn spawn(launch: &FleetLaunch, number: usize, redis: &Redis, folder: &Path) -> Self {
+    async fn spawn(launch: &FleetLaunch, number: usize, life: u32, redis: &Redis, folder: &Path) -> Self {
         let (port, admin_port) = (free_port(), free_port());
         let from_gateways = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
         let to_redis = FaultProxy::start(redis.address()).await.unwrap();
-        let name = format!("r{number}");
+        let name = if life == 1 { format!("r{number}") } else { format!("r{number}.{life}") };
+        let secret = if launch.stranger == Some(number) { OTHER_SECRET } else { SECRET };
         let mut command = Launch::program(binary(), launch.path.parent().unwrap(), port)
             .arg("runner")
             .arg(&launch.path)
             .arg("--python")
             .arg(python())
-            .args(["--workers", "1", "--name", &name])
+            .args(["--workers", &launch.workers.to_string(), "--name", &format!("r{number}")])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .args(["--advertise", &from_gateways.address().to_string()])
             .args(["--redis", &format!("redis://{}", to_redis.address())])
             .args(["--server.headless", "true", "--server.fileWatcherType", "none"])
             .args(["--browser.gatherUsageStats", "false"])
-            .env("STREAMFLEET_SECRET", SECRET)
+            .env("STREAMFLEET_SECRET", secret)
             .env("STREAMFLEET_LOG_LEVEL", "info,streamfleet_runner=debug")
             .env("STREAMFLEET_LOG_FORMAT", "json")
             .env("RUNNER", &name)
@@ -136,8 +193,11 @@ impl Runner {
         for (option, value) in &launch.streamlit {
             command = command.args([*option, value.as_str()]);
         }
+        for (name, value) in &launch.env {
+            command = command.env(name, value);
+        }
         let server = command.spawn().unwrap();
-        Self { name, server, from_gateways, to_redis, admin: Endpoint::local(admin_port) }
+        Self { name, life, server, from_gateways, to_redis, admin: Endpoint::local(admin_port) }
     }
 
     async fn wait_until_ready(&mut self) {

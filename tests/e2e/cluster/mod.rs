@@ -2,9 +2,9 @@
 
 mod anywhere;
 mod faults;
-mod fleet;
+pub mod fleet;
 mod leaving;
-mod ledger;
+pub mod ledger;
 mod load_balancers;
 mod login;
 mod users;

@@ -199,7 +199,7 @@ impl Browser {
         files: &[LocalFile<'_>],
     ) -> Result<FileUploaderState, ClientError> {
         let names: Vec<&str> = files.iter().map(|file| file.name).collect();
-        let urls = self.client.file_urls(&names).await?;
+        let urls = self.client.file_urls(&names, |message| self.page.absorb(message)).await?;
         let mut uploaded = FileUploaderState::default();
         for (file, urls) in files.iter().zip(urls) {
             let upload = self.client.upload_through(endpoint, &urls.upload_url, file.name, file.mime, file.content);

@@ -275,8 +275,8 @@ impl Client {
         }
     }
 
-    /// Asks where to upload files to.
-    pub async fn file_urls(&mut self, names: &[&str]) -> Result<Vec<FileUrls>, ClientError> {
+    /// Asks where to upload files to, showing every message but the answer to `observe`.
+    pub async fn file_urls(&mut self, names: &[&str], mut observe: impl Observe) -> Result<Vec<FileUrls>, ClientError> {
         let request_id = self.request_id();
         let request = FileUrlsRequest {
             request_id: request_id.clone(),
@@ -285,12 +285,14 @@ impl Client {
         };
         self.send(Back::FileUrlsRequest(request)).await?;
         loop {
-            if let Some(Forward::FileUrlsResponse(encoded)) = self.next().await?.kind {
-                let response: FileUrlsResponse = decode(&encoded)?;
+            let message = self.next().await?;
+            if let Some(Forward::FileUrlsResponse(encoded)) = &message.kind {
+                let response: FileUrlsResponse = decode(encoded)?;
                 if response.response_id == request_id {
                     return Ok(response.file_urls);
                 }
             }
+            observe(&message)?;
         }
     }
 

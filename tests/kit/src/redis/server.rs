@@ -1,5 +1,6 @@
 //! One Redis process.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,6 +119,23 @@ impl Redis {
             .with_context(|| format!("{} on {}", words.join(" "), self.port))
     }
 
+    /// The fields of a hash, whose values may be any bytes.
+    pub async fn fields(&self, key: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        self.command(&["HGETALL", key]).await
+    }
+
+    /// Sets a field of a hash to any bytes.
+    pub async fn set_field(&self, key: &str, field: &str, value: &[u8]) -> Result<()> {
+        let mut connection = self.connection().await?;
+        redis::cmd("HSET")
+            .arg(key)
+            .arg(field)
+            .arg(value)
+            .query_async(&mut connection)
+            .await
+            .with_context(|| format!("setting {field} of {key}"))
+    }
+
     /// Waits until it answers to `PING`. Fails at once when it ends instead.
     pub async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
@@ -223,6 +241,14 @@ mod tests {
             let found = super::super::field(&info, "redis_version").unwrap();
             assert!(found.starts_with(expected), "{found}");
         }
+    }
+
+    #[tokio::test]
+    async fn hashes_hold_any_bytes() {
+        let redis = RedisLaunch::new(Version::V7).start().await.unwrap();
+        let value = [0, 255, 13, 10];
+        redis.set_field("hash", "field", &value).await.unwrap();
+        assert_eq!(redis.fields("hash").await.unwrap(), BTreeMap::from([("field".to_owned(), value.to_vec())]));
     }
 
     #[tokio::test]
