@@ -413,6 +413,7 @@ class Keeper:
     def _acknowledge(self) -> None:
         if not self._handled:
             return
+        self._deliver()
         if self._stream is not None and not self._stream.is_closed:
             self._stream.send_applied(self._handled)
         else:

@@ -34,6 +34,15 @@ def run(scenario):
         sys.modules["__main__"] = main
 
 
+async def poll(condition, limit=LIMIT):
+    """Wait for something that sends nothing."""
+    end = asyncio.get_running_loop().time() + limit
+    while not (found := condition()):
+        assert asyncio.get_running_loop().time() < end, "it did not come to pass"
+        await asyncio.sleep(0.001)
+    return found
+
+
 class Inbox:
     """What has come, and waiting for what is to come."""
 
