@@ -27,6 +27,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import app_session
 from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent
 from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
@@ -94,6 +95,7 @@ def _seams() -> list[tuple[str, bool]]:
         ("AppSession", AppSession, "handle_backmsg"),
         ("AppSession", AppSession, "_enqueue_forward_msg"),
         ("ScriptRunner", ScriptRunner, "request_stop"),
+        ("PagesManager", PagesManager, "set_current_page_script_hash"),
         ("KeyIdMapper", KeyIdMapper, "set_key_id_mapping"),
         ("KeyIdMapper", KeyIdMapper, "id_key_mapping"),
         ("WStates", WStates, "get_serialized"),
@@ -688,6 +690,8 @@ def build_session(
         state._new_widget_state.set_widget_metadata(_placeholder(proto))
     session._client_state.CopyFrom(core.client_state)
     session._client_state.ClearField("widget_states")
+    # Its first run is none on another page.
+    session._pages_manager.set_current_page_script_hash(core.client_state.page_script_hash)
     session._run_on_save = core.run_on_save
     return session
 

@@ -7,6 +7,7 @@ kept of a session, as the runner does.
 import asyncio
 import contextlib
 import sys
+import threading
 from types import SimpleNamespace
 
 from protos import wire as make_wire
@@ -175,6 +176,10 @@ async def worker(script, flags=(), **init):
         for task in Runtime.instance()._session_mgr.events.background:
             task.cancel()
         await lifespan.shutdown()
+        # Scripts ask for the runtime to their end.
+        await poll(
+            lambda: not any("scriptThread" in thread.name for thread in threading.enumerate())
+        )
         Runtime._instance = None
         config.get_config_options(force_reparse=True)
 
@@ -361,6 +366,7 @@ class Browser:
             at
             for at, message in enumerate(self.messages)
             if message.WhichOneof("type") == "new_session"
+            and b"streamfleet-notice" not in message.SerializeToString()
         ]
         page, self.messages = self.messages, self.messages[starts[-1] if starts else 0 :]
         found = [element.body for kind, element, _ in self.elements() if kind == "text"]
