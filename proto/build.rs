@@ -8,6 +8,7 @@ use prost::Message;
 const RUNNER: &str = "streamfleet/runner/v1/runner.proto";
 const WORKER: &str = "streamfleet/worker/v1/worker.proto";
 const CALLS: &str = "streamfleet/worker/v1/calls.proto";
+const SNAPSHOT: &str = "streamfleet/cluster/v1/snapshot.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let worker = protox::compile([WORKER, CALLS], ["proto"])?;
     fs::write(out_dir.join("worker.descriptors"), worker.encode_to_vec())?;
 
-    let all = protox::compile([RUNNER, WORKER, CALLS], ["proto"])?;
+    let all = protox::compile([RUNNER, WORKER, CALLS, SNAPSHOT], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".streamfleet")
         .codec_path("crate::SmallBuffers")

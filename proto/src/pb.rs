@@ -6,6 +6,11 @@ pub const WORKER_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/
 
 // The generated code refers to its neighbours by the path of their protobuf packages.
 mod streamfleet {
+    pub mod cluster {
+        pub mod v1 {
+            tonic::include_proto!("streamfleet.cluster.v1");
+        }
+    }
     pub mod common {
         pub mod v1 {
             tonic::include_proto!("streamfleet.common.v1");
@@ -23,4 +28,4 @@ mod streamfleet {
     }
 }
 
-pub use streamfleet::{common::v1 as common, runner::v1 as runner, worker::v1 as worker};
+pub use streamfleet::{cluster::v1 as cluster, common::v1 as common, runner::v1 as runner, worker::v1 as worker};

@@ -22,11 +22,7 @@ use tokio::sync::broadcast;
 
 use crate::member::Member;
 
-pub use self::{
-    events::Event,
-    memory::MemoryRegistry,
-    redis::{AddressError, RedisAddress, RedisOptions, RedisRegistry},
-};
+pub use self::{events::Event, memory::MemoryRegistry, redis::RedisRegistry};
 
 /// How long a runner is a member after it last said so.
 pub const LEASE: Duration = Duration::from_secs(5);

@@ -10,8 +10,10 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::connect::Connector;
-use crate::registry::{Event, Pin};
+use crate::{
+    redis::Connector,
+    registry::{Event, Pin},
+};
 
 /// How long connecting and subscribing may take.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(3);

@@ -13,10 +13,7 @@
 //! What is in braces decides the slot in a Redis Cluster, so that each script touches one slot only. All keys have a time to
 //! live.
 
-mod address;
-mod connect;
 mod follow;
-mod link;
 mod scripts;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -29,28 +26,16 @@ use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
-pub use self::address::{AddressError, RedisAddress};
-use self::{connect::Connector, link::Link};
 use crate::{
     member::{Load, Member, RunnerPhase},
+    redis::{Connector, Limits, Link, LinkError, RedisOptions, millis},
     registry::{AWAY_AFTER, Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events},
 };
 
 /// How long what is known of members outlives the last of them.
 const MEMBERS_TTL: Duration = Duration::from_hours(24);
-/// How long the first connection may take.
-const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// Where the registry is.
-#[derive(Debug, Clone)]
-pub struct RedisOptions {
-    /// The server or servers.
-    pub address: RedisAddress,
-    /// PEM text of the certificates to trust with TLS; `None` for those that the system trusts.
-    pub ca: Option<Vec<u8>>,
-    /// Tells several clusters in one Redis apart.
-    pub cluster: String,
-}
+/// How long things may take. Sessions wait for the registry to place them.
+const LIMITS: Limits = Limits { answer: Duration::from_secs(1), operation: Duration::from_secs(2) };
 
 /// The registry of a cluster of several processes, in Redis.
 pub struct RedisRegistry {
@@ -72,23 +57,19 @@ struct Record {
 impl RedisRegistry {
     /// Connects. Fails when there is no connection after ten seconds.
     pub async fn connect(options: RedisOptions) -> Result<Self, RegistryError> {
-        let connector = Arc::new(Connector::new(options.address, options.ca));
-        let prefix = format!("streamfleet:{}:", options.cluster);
+        let prefix = options.prefix();
         let channel = format!("{prefix}events");
-        let (link, events) = (Arc::new(Link::new()), broadcast::Sender::new(events::QUEUE));
+        let connector = Arc::new(Connector::new(options.address, options.ca, LIMITS));
+        let events = broadcast::Sender::new(events::QUEUE);
         let stop = CancellationToken::new();
         {
-            let (link, connector) = (Arc::clone(&link), Arc::clone(&connector));
-            let stop = stop.clone();
-            tokio::spawn(async move { stop.run_until_cancelled(link.keep_up(&connector)).await });
-        }
-        {
-            let (stop, channel, events) = (stop.clone(), channel.clone(), events.clone());
+            let (stop, connector) = (stop.clone(), Arc::clone(&connector));
+            let (channel, events) = (channel.clone(), events.clone());
             tokio::spawn(async move { stop.run_until_cancelled(follow::follow(&connector, &channel, &events)).await });
         }
-        let registry = Self { link, prefix, channel, events, _stop: stop.drop_guard() };
-        registry.link.connected(START_LIMIT).await?;
-        Ok(registry)
+        let guard = stop.clone().drop_guard();
+        let link = Link::start("registry", connector, stop).await?;
+        Ok(Self { link, prefix, channel, events, _stop: guard })
     }
 
     async fn members_script<T: FromRedisValue>(
@@ -102,7 +83,7 @@ impl RedisRegistry {
         }
         call.arg(millis(LEASE)).arg(millis(AWAY_AFTER)).arg(millis(MEMBERS_TTL)).arg(&self.channel);
         arguments(&mut call);
-        self.link.call(async |connection| call.invoke_async(connection).await).await
+        Ok(self.link.call(async |connection| call.invoke_async(connection).await).await?)
     }
 
     async fn pin_script<T: FromRedisValue>(
@@ -114,7 +95,7 @@ impl RedisRegistry {
         let mut call = script.key(self.pin_key(session));
         call.arg(millis(PIN_TTL)).arg(&self.channel).arg(session.to_string());
         arguments(&mut call);
-        self.link.call(async |connection| call.invoke_async(connection).await).await
+        Ok(self.link.call(async |connection| call.invoke_async(connection).await).await?)
     }
 
     fn pin_key(&self, session: SessionId) -> String {
@@ -126,8 +107,13 @@ impl RedisRegistry {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+impl From<LinkError> for RegistryError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Unavailable(text) => Self::Unavailable(text),
+            LinkError::Failed(text) => Self::Failed(text),
+        }
+    }
 }
 
 fn read_pin((runner, epoch): (String, u64)) -> Result<Pin, RegistryError> {
@@ -232,14 +218,14 @@ impl Registry for RedisRegistry {
     async fn add_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
         let mut call = scripts::ADD_MEDIA.key(self.media_key(file));
         call.arg(millis(PIN_TTL)).arg(runner.as_str());
-        self.link.call(async |connection| call.invoke_async(connection).await).await
+        Ok(self.link.call(async |connection| call.invoke_async(connection).await).await?)
     }
 
     async fn remove_media(&self, file: &MediaId, runner: &RunnerId) -> Result<(), RegistryError> {
         let key = self.media_key(file);
         let remove =
             async |connection: &mut _| redis::cmd("SREM").arg(&key).arg(runner.as_str()).query_async(connection).await;
-        self.link.call(remove).await
+        Ok(self.link.call(remove).await?)
     }
 
     async fn media(&self, file: &MediaId) -> Result<Vec<RunnerId>, RegistryError> {

@@ -10,10 +10,10 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connect::{ANSWER_LIMIT, Connection, Connector};
-use crate::registry::RegistryError;
+use super::connect::{Connection, Connector};
 
 /// First and longest pause between two attempts to connect.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -22,11 +22,28 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 /// An outage shorter than this is waited out, so that a failover that takes no time costs nobody an error.
 const GLITCH: Duration = Duration::from_millis(300);
-/// How long an operation may take: a cluster's may be sent to three nodes in turn.
-const OPERATION_LIMIT: Duration = Duration::from_secs(2);
+/// What a server answers that has no memory left for what is to be written. It may have some later.
+const NO_ROOM: &str = "OOM";
+/// How long the first connection may take.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Redis could not be asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LinkError {
+    /// It can't be reached now, or has no room; trying again may help.
+    #[error("Redis is unavailable: {0}")]
+    Unavailable(String),
+    /// It refuses, or answers what it should not. Trying again won't help.
+    #[error("Redis failed: {0}")]
+    Failed(String),
+}
 
 /// A connection that is made anew whenever it fails.
-pub(super) struct Link {
+pub(crate) struct Link {
+    /// What it is for, in the log.
+    purpose: &'static str,
+    /// How long an operation may take.
+    limit: Duration,
     state: watch::Sender<State>,
 }
 
@@ -37,13 +54,23 @@ enum State {
 }
 
 impl Link {
-    pub(super) fn new() -> Self {
-        let reason = "not connected yet".into();
-        Self { state: watch::Sender::new(State::Down { since: Instant::now(), reason }) }
+    /// A link that is kept up until `stop`. Fails when there is no connection after ten seconds.
+    pub(crate) async fn start(
+        purpose: &'static str,
+        connector: Arc<Connector>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, LinkError> {
+        let state = State::Down { since: Instant::now(), reason: "not connected yet".into() };
+        let link = Arc::new(Self { purpose, limit: connector.limits.operation, state: watch::Sender::new(state) });
+        let kept = Arc::clone(&link);
+        tokio::spawn(async move { stop.run_until_cancelled(kept.keep_up(&connector)).await });
+        let mut state = link.state.subscribe();
+        let up = timeout(START_LIMIT, state.wait_for(|state| matches!(state, State::Up { .. }))).await;
+        if up.is_ok() { Ok(link) } else { Err(link.unavailable()) }
     }
 
     /// Connects, and connects again whenever that is needed, until dropped.
-    pub(super) async fn keep_up(&self, connector: &Connector) {
+    async fn keep_up(&self, connector: &Connector) {
         let mut generation = 0;
         let mut pause = RETRY_MIN;
         let mut warned = false;
@@ -52,7 +79,7 @@ impl Link {
             match attempt.unwrap_or_else(|_| Err((ErrorKind::Io, "it does not answer").into())) {
                 Ok(connection) => {
                     if warned {
-                        info!("connected to Redis");
+                        info!(purpose = self.purpose, "connected to Redis");
                     }
                     (generation, pause, warned) = (generation + 1, RETRY_MIN, false);
                     self.state.send_replace(State::Up { connection, generation });
@@ -61,7 +88,7 @@ impl Link {
                 }
                 Err(error) => {
                     if !warned {
-                        warn!("cannot connect to Redis: {error}");
+                        warn!(purpose = self.purpose, "cannot connect to Redis: {error}");
                         warned = true;
                     }
                     let text: Arc<str> = error.to_string().into();
@@ -77,33 +104,29 @@ impl Link {
         }
     }
 
-    /// Waits for the first connection.
-    pub(super) async fn connected(&self, limit: Duration) -> Result<(), RegistryError> {
-        let mut state = self.state.subscribe();
-        let up = timeout(limit, state.wait_for(|state| matches!(state, State::Up { .. }))).await;
-        if up.is_ok() { Ok(()) } else { Err(self.unavailable()) }
-    }
-
     /// Does something with the connection, within a limit.
-    pub(super) async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         operation: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Result<T, RegistryError> {
+    ) -> Result<T, LinkError> {
         let (mut connection, generation) = self.current().await?;
-        let done = timeout(OPERATION_LIMIT, operation(&mut connection)).await;
+        let done = timeout(self.limit, operation(&mut connection)).await;
         let error = match done {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(_) => RedisError::from((ErrorKind::Io, "it does not answer")),
         };
         if is_refusal(&error) {
-            return Err(RegistryError::Failed(error.to_string()));
+            return Err(LinkError::Failed(error.to_string()));
+        }
+        if error.code() == Some(NO_ROOM) {
+            return Err(LinkError::Unavailable(error.to_string()));
         }
         self.give_up(generation, &error);
-        Err(RegistryError::Unavailable(error.to_string()))
+        Err(LinkError::Unavailable(error.to_string()))
     }
 
-    async fn current(&self) -> Result<(Connection, u64), RegistryError> {
+    async fn current(&self) -> Result<(Connection, u64), LinkError> {
         let mut state = self.state.subscribe();
         let glitch_over = match &*state.borrow() {
             State::Up { connection, generation } => return Ok((connection.clone(), *generation)),
@@ -123,7 +146,7 @@ impl Link {
     fn give_up(&self, failed: u64, error: &RedisError) {
         self.state.send_if_modified(|state| match state {
             State::Up { generation, .. } if *generation == failed => {
-                warn!("lost the connection to Redis: {error}");
+                warn!(purpose = self.purpose, "lost the connection to Redis: {error}");
                 *state = State::Down { since: Instant::now(), reason: error.to_string().into() };
                 true
             }
@@ -131,10 +154,10 @@ impl Link {
         });
     }
 
-    fn unavailable(&self) -> RegistryError {
+    fn unavailable(&self) -> LinkError {
         match &*self.state.borrow() {
-            State::Down { reason, .. } => RegistryError::Unavailable(reason.to_string()),
-            State::Up { .. } => RegistryError::Unavailable("the connection comes and goes".to_owned()),
+            State::Down { reason, .. } => LinkError::Unavailable(reason.to_string()),
+            State::Up { .. } => LinkError::Unavailable("the connection comes and goes".to_owned()),
         }
     }
 }
@@ -142,7 +165,8 @@ impl Link {
 /// Whether the server understood and said no: another connection would hear the same.
 fn is_refusal(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::UnexpectedReturnType | ErrorKind::Client | ErrorKind::Extension => true,
+        ErrorKind::Extension => error.code() != Some(NO_ROOM),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
         ErrorKind::Server(kind) => !matches!(
             kind,
             ServerErrorKind::BusyLoading
@@ -156,6 +180,3 @@ fn is_refusal(error: &RedisError) -> bool {
         _ => false,
     }
 }
-
-/// Longer than any operation's own limits, so that those come first.
-const _: () = assert!(ANSWER_LIMIT.as_millis() < OPERATION_LIMIT.as_millis());

@@ -11,7 +11,7 @@ use streamfleet_cluster::{Pin, Registry};
 use streamfleet_proto::{MediaId, RunnerId, SessionId};
 use streamfleet_testkit::redis::Version;
 
-use crate::stores::{Store, member};
+use super::stores::{Store, member};
 
 const CLIENTS: usize = 3;
 const SESSIONS: usize = 3;

@@ -1,11 +1,12 @@
 //! TLS, users with few rights, and what is said to those who may not enter.
 
-use streamfleet_cluster::Registry;
+use streamfleet_cluster::{Registry, SnapshotStore};
 use streamfleet_proto::{MediaId, SessionId};
 use streamfleet_testkit::certificates::Certificates;
 use streamfleet_testkit::redis::{RedisLaunch, Version};
 
-use crate::stores::{connect, connect_with, member};
+use super::stores::{connect, connect_with, member};
+use crate::snapshots::stores::{change, connect_plainly};
 
 /// All that gateways and runners do, and nothing else. `docs/cluster.md` tells operators to use it.
 const RULES: &str = "on resetchannels ~streamfleet:* &streamfleet:* -@all +ping +evalsha +script|load +subscribe \
@@ -29,11 +30,23 @@ async fn works(registry: &dyn Registry) {
     registry.withdraw(&runner).await.unwrap();
 }
 
+async fn snapshots_work(store: &dyn SnapshotStore) {
+    let mut state = store.begin(SessionId::random(), 1);
+    for full in [true, false] {
+        store.save(&state.prepare(change(full, &[("a", Some("1")), ("b", None)]))).await.unwrap();
+    }
+    let mut state = store.load(state.session(), 2).await.unwrap().unwrap().state;
+    store.save(&state.prepare(change(false, &[("a", None)]))).await.unwrap();
+    store.touch(state.session(), 2).await.unwrap();
+    store.remove(state.session(), 2).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_user_with_few_rights_is_enough() {
     let redis = RedisLaunch::new(Version::V7).user("fleet", "pass@word", RULES).start().await.unwrap();
     let address = redis.address();
     works(&*connect(&format!("redis://fleet:pass%40word@{address}"), "acl").await.unwrap()).await;
+    snapshots_work(&connect_plainly(&format!("redis://fleet:pass%40word@{address}")).await).await;
     let refused = connect(&format!("redis://fleet:wrongword@{address}"), "acl").await.err().unwrap().to_string();
     assert!(!refused.contains("wrongword"), "{refused}");
     assert!(refused.to_lowercase().contains("auth") || refused.contains("WRONGPASS"), "{refused}");

@@ -8,7 +8,7 @@ use streamfleet_proto::SessionId;
 use streamfleet_testkit::redis::{Cluster, RedisLaunch, Sentinels, Version};
 use tokio::time::sleep;
 
-use crate::stores::{LIMIT, cluster_url, connect, member};
+use super::stores::{LIMIT, cluster_url, connect, member};
 
 /// How long a single call may take while nobody answers.
 const CALL_LIMIT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use streamfleet_testkit::faults::FaultProxy;
 use streamfleet_testkit::redis::{RedisLaunch, Version};
 use tokio::time::{sleep, timeout};
 
-use crate::stores::{LIMIT, connect, member};
+use super::stores::{LIMIT, connect, member};
 
 /// How long the first call that gets no answer may take, and how long those that follow.
 const CALL_LIMIT: Duration = Duration::from_secs(5);

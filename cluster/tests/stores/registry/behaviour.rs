@@ -10,7 +10,7 @@ use streamfleet_testkit::redis::Version;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{sleep, timeout};
 
-use crate::stores::{LIMIT, Store, member};
+use super::stores::{LIMIT, Store, member};
 
 fn runner(name: &str) -> RunnerId {
     name.parse().unwrap()

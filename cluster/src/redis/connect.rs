@@ -15,37 +15,46 @@ use super::address::{RedisAddress, Topology};
 
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-/// How long the server may take to answer.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long things may take on a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// One answer of a server.
+    pub(crate) answer: Duration,
+    /// An operation in all: a cluster's may be sent to three nodes in turn. Longer than one answer, so that the reason given is
+    /// the server's.
+    pub(crate) operation: Duration,
+}
 
 /// Makes connections to one Redis.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     address: RedisAddress,
     certificates: Option<TlsCertificates>,
+    pub(crate) limits: Limits,
 }
 
 /// A connection that many use at once.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Connector {
     /// `ca` is the PEM text of the certificates to trust; without it, those that the system trusts.
-    pub(super) fn new(address: RedisAddress, ca: Option<Vec<u8>>) -> Self {
+    pub(crate) fn new(address: RedisAddress, ca: Option<Vec<u8>>, limits: Limits) -> Self {
         let certificates = ca.map(|root_cert| TlsCertificates { client_tls: None, root_cert: Some(root_cert) });
-        Self { address, certificates }
+        Self { address, certificates, limits }
     }
 
     /// Connects, and finds out that the server answers.
-    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+    pub(crate) async fn connect(&self) -> RedisResult<Connection> {
         let mut connection = match &self.address.topology {
             Topology::Cluster => Connection::Cluster(self.cluster()?.get_async_connection().await?),
             Topology::Single | Topology::Sentinel { .. } => {
                 let config = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(CONNECT_LIMIT))
-                    .set_response_timeout(Some(ANSWER_LIMIT));
+                    .set_response_timeout(Some(self.limits.answer));
                 let client = self.client().await?;
                 Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
@@ -55,7 +64,7 @@ impl Connector {
     }
 
     /// Connects for following what is published. In a cluster every node passes on what any of them is told.
-    pub(super) async fn follow(&self) -> RedisResult<PubSub> {
+    pub(crate) async fn follow(&self) -> RedisResult<PubSub> {
         if self.address.topology != Topology::Cluster {
             return self.client().await?.get_async_pubsub().await;
         }
@@ -111,7 +120,7 @@ impl Connector {
             self.address.hosts.iter().map(|(host, port)| self.info(host, *port)).collect::<Result<_, _>>()?;
         let mut builder = ClusterClient::builder(nodes)
             .connection_timeout(CONNECT_LIMIT)
-            .response_timeout(ANSWER_LIMIT)
+            .response_timeout(self.limits.answer)
             // Enough to follow a slot that has moved; an outage is for the caller to see.
             .retries(2);
         if let Some(certificates) = self.certificates.clone().filter(|_| self.address.tls) {

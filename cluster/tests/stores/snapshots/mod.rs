@@ -1,0 +1,7 @@
+//! The snapshots.
+
+mod away;
+mod behaviour;
+mod model;
+pub mod stores;
+mod tampering;
