@@ -16,6 +16,7 @@ mod address;
 mod memory;
 mod objects;
 mod parts;
+mod redis;
 #[cfg(test)]
 mod tests;
 
@@ -29,10 +30,11 @@ use tokio::time::timeout;
 use tracing::debug;
 
 pub use self::address::{BlobsAddress, BlobsAddressError};
-use self::{memory::MemoryParts, objects::Objects, parts::Parts};
+use self::{memory::MemoryParts, objects::Objects, parts::Parts, redis::RedisParts};
+use crate::{redis::RedisOptions, snapshots::SNAPSHOT_TTL};
 
 /// How long a file is kept after it was stored or renewed; as long as its session's snapshot.
-pub const FILE_TTL: Duration = Duration::from_hours(24);
+pub const FILE_TTL: Duration = SNAPSHOT_TTL;
 /// Files up to this size go to Redis also where there is a place for larger ones.
 const SMALL: u64 = 256 * 1024;
 /// Files up to this size go to Redis where there is no other place: a few of them at a time are no burden to it.
@@ -100,12 +102,18 @@ impl Blobs {
         Self { parts: Some(Arc::new(MemoryParts::default())), objects: None }
     }
 
-    /// The place that was named, else memory. Fails when it can't be used.
-    pub async fn open(address: Option<&BlobsAddress>) -> Result<Self, BlobError> {
-        match address {
-            Some(address) => Ok(Self { parts: None, objects: Some(Arc::new(Objects::open(address).await?)) }),
-            None => Ok(Self::memory()),
-        }
+    /// The place that was named, and Redis, if there is one; memory where there is neither. Fails when they can't be used.
+    pub async fn open(address: Option<&BlobsAddress>, redis: Option<RedisOptions>) -> Result<Self, BlobError> {
+        let objects = match address {
+            Some(address) => Some(Arc::new(Objects::open(address).await?)),
+            None => None,
+        };
+        let parts: Option<Arc<dyn Parts>> = match redis {
+            Some(redis) => Some(Arc::new(RedisParts::connect(redis).await?)),
+            None if objects.is_none() => Some(Arc::new(MemoryParts::default())),
+            None => None,
+        };
+        Ok(Self { parts, objects })
     }
 
     /// Keeps a file. One that is kept already under this id is replaced.

@@ -38,7 +38,7 @@ async fn read(blobs: &Blobs, session: SessionId, file: FileId) -> Option<(FileHe
 }
 
 async fn folder(path: &Path) -> Blobs {
-    Blobs::open(Some(&path.to_str().unwrap().parse().unwrap())).await.unwrap()
+    Blobs::open(Some(&path.to_str().unwrap().parse().unwrap()), None).await.unwrap()
 }
 
 /// Every place that needs no server, in each combination.
@@ -233,7 +233,7 @@ async fn a_place_that_can_t_be_used_is_named_at_once() {
     let file = path.path().join("a file");
     fs::write(&file, "").unwrap();
     let address = file.join("folder").to_str().unwrap().parse().unwrap();
-    let error = Blobs::open(Some(&address)).await.unwrap_err();
+    let error = Blobs::open(Some(&address), None).await.unwrap_err();
     assert!(error.to_string().contains("a file/folder"), "{error}");
 }
 
