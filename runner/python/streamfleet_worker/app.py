@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from streamlit import config
 from streamlit.runtime import Runtime, RuntimeConfig
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.web.bootstrap import prepare_streamlit_environment
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 from streamlit.web.server.server import MEDIA_ENDPOINT, UPLOAD_FILE_ENDPOINT
 from streamlit.web.server.starlette.starlette_app import App, create_starlette_app
 
 from streamfleet_worker import streamlit_compat
+from streamfleet_worker.calls import Calls
 from streamfleet_worker.errors import AppCannotRunError
 from streamfleet_worker.load import LoadReporter, collect_when_idle, resident_bytes
 from streamfleet_worker.media import FleetMediaStorage
 from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
+from streamfleet_worker.uploads import FleetUploadedFileManager
 
 if TYPE_CHECKING:
     from streamfleet_worker.control import Control
     from streamfleet_worker.wire import Message, Wire
 
 
-def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool) -> Any:
+def build_app(
+    wire: Wire, control: Control, script_path: str, calls_path: str, *, is_hello: bool
+) -> Any:
     """The ASGI app for this script, or for the `st.App` that it defines.
 
     Raises `AppCannotRunError` when the script defines something that can't be hosted.
@@ -33,7 +36,9 @@ def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool)
     app = streamlit_compat.find_asgi_app(Path(script_path))
     if app is None:
         prepare_streamlit_environment(script_path)
-        return create_starlette_app(_build_runtime(wire, control, script_path, is_hello=is_hello))
+        return create_starlette_app(
+            _build_runtime(wire, control, script_path, calls_path, is_hello=is_hello)
+        )
     if not isinstance(app, App):
         raise AppCannotRunError(
             f"{script_path} defines a {type(app).__name__}, and Streamfleet hosts scripts and"
@@ -43,6 +48,7 @@ def build_app(wire: Wire, control: Control, script_path: str, *, is_hello: bool)
         wire,
         control,
         streamlit_compat.script_of(app),
+        calls_path,
         is_hello=False,
         on_script_error=streamlit_compat.error_handler_of(app),
     )
@@ -54,6 +60,7 @@ def _build_runtime(
     wire: Wire,
     control: Control,
     script_path: str,
+    calls_path: str,
     *,
     is_hello: bool,
     on_script_error: Any | None = None,
@@ -79,7 +86,9 @@ def _build_runtime(
         RuntimeConfig(
             script_path=script_path,
             media_file_storage=FleetMediaStorage(MEDIA_ENDPOINT, stored, removed),
-            uploaded_file_manager=MemoryUploadedFileManager(UPLOAD_FILE_ENDPOINT),
+            uploaded_file_manager=FleetUploadedFileManager(
+                UPLOAD_FILE_ENDPOINT, Calls(wire, calls_path)
+            ),
             cache_storage_manager=create_default_cache_storage_manager(),
             session_manager_class=session_manager_class(events),
             session_storage=FleetSessionStorage(

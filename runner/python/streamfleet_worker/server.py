@@ -54,7 +54,7 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
 
     control = await Control.open(wire, control_socket)
     control.on_listening(_set_public_port)
-    app = build_app(wire, control, script_path, is_hello=not init.script_path)
+    app = build_app(wire, control, script_path, init.calls_path, is_hello=not init.script_path)
     lifespan = Lifespan(app)
     await lifespan.startup()
 
