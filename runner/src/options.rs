@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use streamfleet_cluster::Blobs;
+
 /// What to run, and on how many workers.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
@@ -21,4 +23,6 @@ pub struct PoolOptions {
     pub watch_sources: bool,
     /// A folder with the worker's own optional packages.
     pub packages: Option<PathBuf>,
+    /// Where files are kept that users upload.
+    pub blobs: Blobs,
 }

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     failure::WorkerFailure,
+    files::Files,
     options::PoolOptions,
     ownership::Ownership,
     process::Spawner,
@@ -46,6 +47,7 @@ impl Pool {
     ) -> Result<Self, Arc<WorkerFailure>> {
         let slots: Vec<_> = (0..options.workers.max(1)).map(|index| Arc::new(Slot::new(index))).collect();
         let shared = Arc::new(Shared {
+            files: Arc::new(Files::new(options.blobs.clone())),
             options,
             spawner,
             directory: crate::directory::Directory::default(),
@@ -58,6 +60,9 @@ impl Pool {
         for slot in &slots {
             tasks.spawn(Arc::clone(slot).supervise(Arc::clone(&shared), stop.clone()));
         }
+        let (files, ownership) = (Arc::clone(&shared.files), Arc::clone(&shared.ownership));
+        // Ends with the pool; nothing is lost by stopping it at any point.
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { files.keep_up(&ownership).await }));
         tasks.close();
 
         // Whoever drops this future while it waits wants no workers left.
@@ -103,6 +108,11 @@ impl Pool {
         self.inner.tasks.wait().await;
     }
 
+    /// The files of the sessions that are here.
+    pub fn files(&self) -> &Arc<Files> {
+        &self.inner.shared.files
+    }
+
     /// The sessions that are owned here.
     pub(crate) fn ownership(&self) -> &Ownership {
         &self.inner.shared.ownership
@@ -114,6 +124,7 @@ impl Pool {
             && let Some(worker) = self.inner.shared.directory.owner(session)
         {
             self.inner.shared.directory.end(session, worker);
+            self.files().leave(session);
             if let Some(slot) = self.slot(worker) {
                 slot.end_session(session);
             }
@@ -283,6 +294,7 @@ fn status(slot: &Slot) -> WorkerStatus {
 mod tests {
     use std::path::Path;
 
+    use streamfleet_cluster::Blobs;
     use streamfleet_proto::worker::control_request;
 
     use super::*;
@@ -298,14 +310,15 @@ mod tests {
             cookie_secret: "secret".to_owned(),
             watch_sources: false,
             packages: None,
+            blobs: Blobs::memory(),
         }
     }
 
     async fn start(workers: u32, spawner: &Arc<FakeSpawner>) -> Result<Pool, Arc<WorkerFailure>> {
-        let folder = tempfile::tempdir().unwrap();
+        let options = options(workers, spawner.folder.path());
         let spawner = Arc::clone(spawner);
         let ownership = Ownership::new("here".parse().unwrap());
-        Pool::start(options(workers, folder.path()), spawner, Arc::new(ownership)).await
+        Pool::start(options, spawner, Arc::new(ownership)).await
     }
 
     async fn until_ready(pool: &Pool, workers: usize) {

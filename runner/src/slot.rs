@@ -28,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    calls::{CallSocket, Calls},
     directory::Directory,
     failure::WorkerFailure,
+    files::Files,
     options::PoolOptions,
     ownership::Ownership,
     process::{Process, Spawner},
@@ -87,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) directory: Directory,
     pub(crate) ownership: Arc<Ownership>,
+    pub(crate) files: Arc<Files>,
     /// The port on which browsers reach the app; 0 while unknown.
     pub(crate) public_port: watch::Sender<u16>,
     /// Counts changes of any slot's phase.
@@ -94,11 +97,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What answers the calls of a worker.
+    fn calls(self: &Arc<Self>, worker: u32) -> Calls {
+        let shared = Arc::clone(self);
+        let has = move |session| shared.directory.owner(session) == Some(worker);
+        Calls { files: Arc::clone(&self.files), has: Box::new(has) }
+    }
+
     /// Forgets everything that a worker had, and tells how many sessions that were.
     fn forget_worker(&self, worker: u32) -> usize {
         let (sessions, media) = self.directory.forget_worker(worker);
         for &session in &sessions {
             self.ownership.ended(session);
+            self.files.leave(session);
         }
         for file in &media {
             self.ownership.remove_media(file);
@@ -185,14 +196,24 @@ impl Slot {
     }
 
     /// Runs one process from its start to its end. `Ok` when it was stopped on purpose.
-    async fn run_once(&self, shared: &Shared, generation: u64, stop: &CancellationToken) -> Result<(), WorkerFailure> {
+    async fn run_once(
+        &self,
+        shared: &Arc<Shared>,
+        generation: u64,
+        stop: &CancellationToken,
+    ) -> Result<(), WorkerFailure> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WorkerFailure::Spawn)?;
         let mut process = shared.spawner.spawn(OwnedFd::from(theirs)).await.map_err(WorkerFailure::Spawn)?;
         debug!(worker = self.index, pid = process.pid(), "worker started");
 
         let listen_path = shared.options.socket_folder.join(format!("w{}-{generation}.sock", self.index));
-        let mut life = Life { slot: self, shared, listen_path, refusal: None };
-        let outcome = life.run(&mut *process, ours, stop).await;
+        let calls_path = shared.options.socket_folder.join(format!("c{}-{generation}.sock", self.index));
+        let socket = CallSocket::bind(calls_path.clone()).map_err(WorkerFailure::Spawn)?;
+        let mut life = Life { slot: self, shared, listen_path, calls_path, refusal: None };
+        let outcome = tokio::select! {
+            outcome = life.run(&mut *process, ours, stop) => outcome,
+            () = socket.serve(shared.calls(self.index)) => Err(WorkerFailure::Control(io::ErrorKind::BrokenPipe.into())),
+        };
         // Its sockets and its own subprocesses go with it, however it ended.
         process.kill();
         let _ = timeout(STOP_LIMIT, process.wait()).await;
@@ -206,6 +227,8 @@ struct Life<'a> {
     slot: &'a Slot,
     shared: &'a Shared,
     listen_path: PathBuf,
+    /// Where its calls are answered.
+    calls_path: PathBuf,
     /// Why the worker said that it can't serve the app.
     refusal: Option<String>,
 }
@@ -279,6 +302,7 @@ impl Life<'_> {
             script_args: options.script_args.clone(),
             streamlit_flags: options.streamlit_flags.clone(),
             listen_path: text(&self.listen_path),
+            calls_path: text(&self.calls_path),
             cookie_secret: options.cookie_secret.clone(),
             watch_sources: options.watch_sources,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
@@ -302,7 +326,7 @@ impl Life<'_> {
 
     fn handle(&mut self, pid: u32, event: ControlEvent) {
         let index = self.slot.index;
-        let Shared { directory, ownership, .. } = self.shared;
+        let Shared { directory, ownership, files, .. } = self.shared;
         match event.kind {
             Some(control_event::Kind::Ready(ready)) => {
                 info!(worker = index, pid, "worker is ready");
@@ -314,6 +338,7 @@ impl Life<'_> {
                 Ok(session) => {
                     if directory.end(session, index) {
                         ownership.ended(session);
+                        files.end(session);
                     }
                 }
                 Err(error) => error!(worker = index, "{error}"),
