@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use streamfleet_cluster::Blobs;
 use streamfleet_runner::{
     Ownership, Pool, PoolOptions, PythonSpawner, WorkerPackage,
     interpreter::{self, Interpreter, InterpreterOptions},
@@ -57,6 +58,7 @@ impl App {
         settings: &Settings,
         cookie_secret: String,
         ownership: Arc<Ownership>,
+        blobs: Blobs,
     ) -> Result<RunningApp> {
         let interpreter = find_interpreter(&self.folder, settings).await?;
         let package =
@@ -70,6 +72,7 @@ impl App {
             cookie_secret,
             watch_sources: self.watch_sources,
             packages: interpreter.packages_path.clone(),
+            blobs,
         };
         let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };
         let pool = Pool::start(options, Arc::new(spawner), ownership).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use streamfleet_cluster::{MemoryRegistry, Registry};
+use streamfleet_cluster::{Blobs, MemoryRegistry, Registry};
 use streamfleet_gateway::{Gateway, GatewayOptions, Upstream};
 use streamfleet_proto::{
     common::AppSettings,
@@ -103,7 +103,8 @@ async fn start(app: App, settings: &Settings) -> Result<(RunningApp, TcpListener
         None => ClusterSecret::random(),
     };
     let ownership = Arc::new(Ownership::new("local".parse()?));
-    let app = app.start(settings, secret.derive(COOKIES)?, ownership).await?;
+    let blobs = Blobs::open(settings.blobs()?.as_ref(), None).await.context("blobs")?;
+    let app = app.start(settings, secret.derive(COOKIES)?, ownership, blobs).await?;
     let listen = app.pool.app().listen.clone().unwrap_or_default();
     let bound = if listen.ssl_cert_file.is_empty() {
         address::bind(&listen).await

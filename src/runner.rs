@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use streamfleet_cluster::{RedisAddress, RedisRegistry, Registry};
+use streamfleet_cluster::{Blobs, RedisAddress, RedisRegistry, Registry};
 use streamfleet_gateway::{CONNECTION_WINDOW, STREAM_WINDOW};
 use streamfleet_proto::RunnerId;
 use streamfleet_runner::{Announcement, Ownership, Registrar, RunnerService};
@@ -68,8 +68,9 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let ownership = Arc::new(Ownership::new(id.clone()));
     let cookie_secret = secret.derive(COOKIES)?;
     let starting = async {
-        let registry = RedisRegistry::connect(redis).await.with_context(|| format!("cannot use {shown}"))?;
-        let app = app.start(&settings, cookie_secret, ownership).await?;
+        let registry = RedisRegistry::connect(redis.clone()).await.with_context(|| format!("cannot use {shown}"))?;
+        let blobs = Blobs::open(settings.blobs()?.as_ref(), Some(redis)).await.context("blobs")?;
+        let app = app.start(&settings, cookie_secret, ownership, blobs).await?;
         Ok::<_, anyhow::Error>((Arc::new(registry), app))
     };
     // Whatever has been started by then is ended by dropping it.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
-use streamfleet_cluster::{RedisAddress, RedisOptions};
+use streamfleet_cluster::{BlobsAddress, RedisAddress, RedisOptions};
 
 use crate::{secret::ClusterSecret, telemetry::LogSettings};
 
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     secret: Option<Hidden>,
     /// A file with it.
     secret_file: Option<PathBuf>,
+    /// Where uploaded files are kept; in Redis, or in memory, when it is not set.
+    blobs: Option<String>,
     /// Number of Python workers; one per core when it is not set.
     pub(crate) workers: Option<u32>,
     /// Interpreter or virtual environment to run the app with.
@@ -82,6 +84,7 @@ impl Default for Settings {
             revision: None,
             secret: None,
             secret_file: None,
+            blobs: None,
             workers: None,
             python: None,
             cache_dir: None,
@@ -105,7 +108,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "port",
     "host",
     "listen",
@@ -118,6 +121,7 @@ const NAMES: [&str; 19] = [
     "revision",
     "secret",
     "secret_file",
+    "blobs",
     "workers",
     "python",
     "cache_dir",
@@ -189,6 +193,7 @@ impl Settings {
         if let Some(Hidden(redis)) = &self.redis {
             redis.parse::<RedisAddress>().context("redis")?;
         }
+        self.blobs()?;
         Ok(())
     }
 
@@ -205,6 +210,11 @@ impl Settings {
         };
         let ca = self.redis_ca_file.as_ref().map(read).transpose()?;
         Ok(RedisOptions { address: redis.parse()?, ca, cluster: self.cluster.clone() })
+    }
+
+    /// Where uploaded files are kept, if that is set.
+    pub(crate) fn blobs(&self) -> Result<Option<BlobsAddress>> {
+        self.blobs.as_deref().map(str::parse).transpose().context("blobs")
     }
 
     /// The cluster's secret, if one is set.
@@ -273,6 +283,7 @@ mod tests {
             ("cluster = \"a{b}\"", "cluster"),
             ("name = \"\"", "name"),
             ("shutdown_spread = -1", "shutdown_spread"),
+            ("blobs = \"ftp://a\"", "blobs"),
         ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");
