@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use streamfleet_cluster::SnapshotStore;
+use streamfleet_cluster::{Blobs, SnapshotStore};
 use streamfleet_runner::{
     Ownership, Pool, PoolOptions, PythonSpawner, WorkerPackage,
     interpreter::{self, Interpreter, InterpreterOptions},
@@ -37,6 +37,8 @@ pub(crate) struct AppParts {
     pub(crate) ownership: Arc<Ownership>,
     /// Where its sessions' state is kept.
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
+    /// Where uploaded files are kept.
+    pub(crate) blobs: Blobs,
 }
 
 /// An app whose workers run.
@@ -77,6 +79,7 @@ impl App {
             packages: interpreter.packages_path.clone(),
             revision: parts.revision,
             limits: settings.limits(),
+            blobs: parts.blobs,
         };
         let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };
         let pool = Pool::start(options, Arc::new(spawner), parts.ownership, parts.snapshots).await;

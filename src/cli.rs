@@ -84,6 +84,11 @@ pub(crate) struct PythonArgs {
     /// environment, else one that Streamfleet makes and keeps].
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<PathBuf>,
+
+    /// Where uploaded files are kept for sessions that move: a folder that all runners share, or `s3://BUCKET/PREFIX`
+    /// [default: Redis, up to 32 MiB per file; in memory without a cluster].
+    #[arg(long, value_name = "URL")]
+    pub(crate) blobs: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -189,7 +194,11 @@ fn path(value: Option<&PathBuf>) -> Option<Value> {
 
 impl PythonArgs {
     fn values(&self) -> Values {
-        vec![("workers", self.workers.map(Value::from)), ("python", path(self.python.as_ref()))]
+        vec![
+            ("workers", self.workers.map(Value::from)),
+            ("python", path(self.python.as_ref())),
+            ("blobs", text(self.blobs.as_ref())),
+        ]
     }
 }
 

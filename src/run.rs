@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use streamfleet_cluster::{
-    FileSnapshots, MemoryRegistry, MemorySnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
+    Blobs, FileSnapshots, MemoryRegistry, MemorySnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
 };
 use streamfleet_gateway::{Gateway, GatewayOptions, Upstream};
 use streamfleet_proto::{
@@ -115,6 +115,7 @@ async fn start(app: App, settings: &Settings) -> Result<(RunningApp, TcpListener
         revision: String::new(),
         ownership: Arc::new(Ownership::new("local".parse()?)),
         snapshots,
+        blobs: Blobs::open(settings.blobs()?.as_ref(), None).await.context("blobs")?,
     };
     let app = app.start(settings, parts).await?;
     let listen = app.pool.app().listen.clone().unwrap_or_default();

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use streamfleet_cluster::{
-    RedisAddress, RedisRegistry, RedisSnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
+    Blobs, RedisAddress, RedisRegistry, RedisSnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
 };
 use streamfleet_gateway::{CONNECTION_WINDOW, STREAM_WINDOW};
 use streamfleet_proto::RunnerId;
@@ -73,9 +73,11 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let starting = async {
         let unusable = || format!("cannot use {shown}");
         let registry = RedisRegistry::connect(redis.clone()).await.with_context(unusable)?;
-        let snapshots = RedisSnapshots::connect(redis, SnapshotOptions::new(signer)).await.with_context(unusable)?;
+        let snapshots =
+            RedisSnapshots::connect(redis.clone(), SnapshotOptions::new(signer)).await.with_context(unusable)?;
         let snapshots: Arc<dyn SnapshotStore> = Arc::new(snapshots);
-        let parts = AppParts { cookie_secret, revision: revision.clone(), ownership, snapshots };
+        let blobs = Blobs::open(settings.blobs()?.as_ref(), Some(redis)).await.context("blobs")?;
+        let parts = AppParts { cookie_secret, revision: revision.clone(), ownership, snapshots, blobs };
         let app = app.start(&settings, parts).await?;
         Ok::<_, anyhow::Error>((Arc::new(registry), app))
     };

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
-use streamfleet_cluster::{RedisAddress, RedisOptions};
+use streamfleet_cluster::{BlobsAddress, RedisAddress, RedisOptions};
 
 use streamfleet_runner::Limits;
 
@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     secret: Option<Hidden>,
     /// A file with it.
     secret_file: Option<PathBuf>,
+    /// Where uploaded files are kept; in Redis, or in memory, when it is not set.
+    blobs: Option<String>,
     /// Number of Python workers; one per core when it is not set.
     pub(crate) workers: Option<u32>,
     /// Interpreter or virtual environment to run the app with.
@@ -100,6 +102,7 @@ impl Default for Settings {
             revision: None,
             secret: None,
             secret_file: None,
+            blobs: None,
             workers: None,
             python: None,
             cache_dir: None,
@@ -131,7 +134,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "port",
     "host",
     "listen",
@@ -144,6 +147,7 @@ const NAMES: [&str; 27] = [
     "revision",
     "secret",
     "secret_file",
+    "blobs",
     "workers",
     "python",
     "cache_dir",
@@ -231,6 +235,7 @@ impl Settings {
         if let Some(Hidden(redis)) = &self.redis {
             redis.parse::<RedisAddress>().context("redis")?;
         }
+        self.blobs()?;
         Ok(())
     }
 
@@ -247,6 +252,11 @@ impl Settings {
         };
         let ca = self.redis_ca_file.as_ref().map(read).transpose()?;
         Ok(RedisOptions { address: redis.parse()?, ca, cluster: self.cluster.clone() })
+    }
+
+    /// Where uploaded files are kept, if that is set.
+    pub(crate) fn blobs(&self) -> Result<Option<BlobsAddress>> {
+        self.blobs.as_deref().map(str::parse).transpose().context("blobs")
     }
 
     /// The name that tells several clusters in one Redis apart.
@@ -341,6 +351,7 @@ mod tests {
             ("shutdown_spread = -1", "shutdown_spread"),
             ("hibernate_after = -1", "hibernate_after"),
             ("worker_max_memory = \"much\"", "much"),
+            ("blobs = \"ftp://a\"", "blobs"),
         ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");

@@ -1,6 +1,7 @@
 //! What gateways and runners must agree on: who is there, where a new session goes, and who owns
 //! which session.
 
+mod blobs;
 mod member;
 pub mod membership;
 mod pins;
@@ -11,6 +12,7 @@ mod route;
 mod snapshots;
 
 pub use self::redis::{AddressError, LinkError, RedisAddress, RedisOptions};
+pub use blobs::{BlobError, Blobs, BlobsAddress, BlobsAddressError, Content, FILE_TTL, FileHead};
 pub use member::{Load, Member, RunnerPhase};
 pub use pins::PinCache;
 pub use registry::{

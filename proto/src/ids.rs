@@ -40,12 +40,17 @@ impl FromStr for SessionId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `Uuid` also takes braces, URNs and bare hex. Streamlit makes none of those, and two
-        // spellings of one session would be two keys.
-        let id = Uuid::parse_str(text).map_err(|_| IdError::new("session id", text))?;
-        let session = Self(id);
-        if session.to_string() == text { Ok(session) } else { Err(IdError::new("session id", text)) }
+        canonical_uuid("session id", text).map(Self)
     }
+}
+
+/// Reads a UUID in its canonical spelling, lower case with hyphens.
+///
+/// `Uuid` also takes braces, URNs and bare hex. Streamlit makes none of those, and two spellings of one thing would be two
+/// keys.
+fn canonical_uuid(kind: &'static str, text: &str) -> Result<Uuid, IdError> {
+    let id = Uuid::parse_str(text).map_err(|_| IdError::new(kind, text))?;
+    if id.as_hyphenated().to_string() == text { Ok(id) } else { Err(IdError::new(kind, text)) }
 }
 
 impl fmt::Display for SessionId {
@@ -60,6 +65,31 @@ impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.to_string();
         write!(f, "{}…", &text[..8])
+    }
+}
+
+/// A file that a user has uploaded: Streamlit's file id, a UUID in its canonical lower-case form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(Uuid);
+
+impl FileId {
+    /// Draws a new random id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for FileId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        canonical_uuid("file id", text).map(Self)
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
     }
 }
 
@@ -132,6 +162,15 @@ mod tests {
         }
         for bad in ["", "x", "00000000000000000000000000000000", "../../etc/passwd"] {
             assert!(bad.parse::<SessionId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn file_ids_are_no_paths() {
+        let id = FileId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "..", "../../etc/passwd", "a/b", "{00000000-0000-4000-8000-000000000000}"] {
+            assert!(bad.parse::<FileId>().is_err(), "{bad}");
         }
     }
 

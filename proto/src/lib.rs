@@ -8,7 +8,7 @@ mod pb;
 
 pub use codec::SmallBuffers;
 pub use http_convert::{HeaderError, headers_from_wire, headers_to_wire, status_from_wire};
-pub use ids::{IdError, MediaId, RunnerId, SessionId};
+pub use ids::{FileId, IdError, MediaId, RunnerId, SessionId};
 pub use pb::{WORKER_DESCRIPTORS, cluster, common, runner, worker};
 
 /// Longest piece of a browser message or body carried by one gRPC message, in bytes. Longer ones

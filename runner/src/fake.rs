@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use streamfleet_proto::worker::{
     ControlEvent, ControlRequest, Fatal, Ping, Pong, Ready, Release, Released, control_event, control_request,
 };
+use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::UnixStream, sync::watch};
 
 use crate::{
@@ -42,6 +43,8 @@ pub(crate) enum Behaviour {
 /// Starts workers that behave as told, in order; the last behaviour is for all that follow.
 #[derive(Debug)]
 pub(crate) struct FakeSpawner {
+    /// For sockets, as long as there may be workers.
+    pub(crate) folder: TempDir,
     plan: Mutex<VecDeque<Behaviour>>,
     started: AtomicU32,
     /// The processes started so far; sending true ends one.
@@ -53,6 +56,7 @@ pub(crate) struct FakeSpawner {
 impl FakeSpawner {
     pub(crate) fn new(plan: impl IntoIterator<Item = Behaviour>) -> Arc<Self> {
         Arc::new(Self {
+            folder: tempfile::tempdir().unwrap(),
             plan: Mutex::new(plan.into_iter().collect()),
             started: AtomicU32::new(0),
             processes: Mutex::default(),

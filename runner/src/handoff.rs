@@ -51,6 +51,7 @@ impl Shared {
         } else {
             self.ownership.lose(session);
         }
+        self.files.leave(session);
         self.saver.forget(session);
     }
 

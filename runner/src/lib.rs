@@ -5,10 +5,12 @@
 //! - [`Ownership`] knows which sessions are this runner's, and [`Registrar`] keeps the registry's word on it.
 //! - [`RunnerService`] is the gRPC face of a pool.
 
+mod calls;
 mod directory;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod files;
 mod handoff;
 mod http;
 pub mod interpreter;
@@ -27,6 +29,7 @@ mod slot;
 mod stream;
 
 pub use failure::WorkerFailure;
+pub use files::Files;
 pub use options::{Limits, PoolOptions};
 pub use ownership::Ownership;
 pub use package::WorkerPackage;

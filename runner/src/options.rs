@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use streamfleet_cluster::Blobs;
+
 /// What to run, and on how many workers.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
@@ -21,6 +23,8 @@ pub struct PoolOptions {
     pub watch_sources: bool,
     /// A folder with the worker's own optional packages.
     pub packages: Option<PathBuf>,
+    /// Where files are kept that users upload.
+    pub blobs: Blobs,
     /// What is deployed of the app.
     pub revision: String,
     /// How much of what a session or worker may take.

@@ -66,6 +66,10 @@ impl Pool {
                 let _stop = cancel_on_drop.disarm();
                 let house = Arc::clone(&shared).keep_house(shared.stop.clone());
                 shared.tasks.spawn(house);
+                let (files, ownership) = (Arc::clone(&shared.files), Arc::clone(&shared.ownership));
+                // Nothing is lost by stopping it at any point.
+                let keep_up = async move { files.keep_up(&ownership).await };
+                shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(keep_up));
                 Ok(Self { inner: Arc::new(Inner { shared, app }) })
             }
             Err(failure) => {
@@ -283,7 +287,7 @@ fn status(slot: &Slot) -> WorkerStatus {
 pub(crate) mod tests {
     use std::path::Path;
 
-    use streamfleet_cluster::{MemorySnapshots, Signer, SnapshotOptions};
+    use streamfleet_cluster::{Blobs, MemorySnapshots, Signer, SnapshotOptions};
     use streamfleet_proto::worker::control_request;
 
     use super::*;
@@ -303,6 +307,7 @@ pub(crate) mod tests {
             watch_sources: false,
             packages: None,
             revision: String::new(),
+            blobs: Blobs::memory(),
             limits: Limits::default(),
         }
     }
@@ -312,12 +317,11 @@ pub(crate) mod tests {
         spawner: &Arc<FakeSpawner>,
         limits: Limits,
     ) -> Result<Pool, Arc<WorkerFailure>> {
-        let folder = tempfile::tempdir().unwrap();
+        let options = PoolOptions { limits, ..options(workers, spawner.folder.path()) };
         let spawner = Arc::clone(spawner);
         let ownership = Ownership::new("here".parse().unwrap());
         let signer = Signer::new("test", ["a key"]).unwrap();
         let snapshots = MemorySnapshots::new(SnapshotOptions::new(signer));
-        let options = PoolOptions { limits, ..options(workers, folder.path()) };
         Pool::start(options, spawner, Arc::new(ownership), Arc::new(snapshots)).await
     }
 

@@ -434,7 +434,8 @@ impl Shared {
         };
         let write = saved.prepare(change);
         entry.state().saved = Some(saved);
-        self.files_settled(session).await;
+        // Its files first: an acknowledgement says that all can be had elsewhere.
+        self.files.settled(session).await;
         let mut pause = RETRY_MIN;
         loop {
             match self.saver.store.save(&write).await {

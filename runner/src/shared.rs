@@ -17,7 +17,8 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    directory::Directory, options::PoolOptions, ownership::Ownership, process::Spawner, saver::Saver, slot::Slot,
+    calls::Calls, directory::Directory, files::Files, options::PoolOptions, ownership::Ownership, process::Spawner,
+    saver::Saver, slot::Slot,
 };
 
 /// What the parts of a pool share.
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) saver: Saver,
+    pub(crate) files: Arc<Files>,
     /// The port on which browsers reach the app; 0 while unknown.
     pub(crate) public_port: watch::Sender<u16>,
     /// Counts changes of any slot's phase.
@@ -48,6 +50,7 @@ impl Shared {
         saver: Saver,
     ) -> Arc<Self> {
         Arc::new(Self {
+            files: Arc::new(Files::new(options.blobs.clone())),
             options,
             spawner,
             directory: Directory::default(),
@@ -75,6 +78,13 @@ impl Shared {
         };
         self.tasks.spawn(Arc::clone(&slot).supervise(Arc::clone(self)));
         slot
+    }
+
+    /// What answers the calls of a worker.
+    pub(crate) fn calls(self: &Arc<Self>, worker: u32) -> Calls {
+        let shared = Arc::clone(self);
+        let has = move |session| shared.directory.owner(session) == Some(worker);
+        Calls { files: Arc::clone(&self.files), has: Box::new(has) }
     }
 
     /// Forgets a worker that has been stopped.
@@ -129,6 +139,7 @@ impl Shared {
 
     fn end_here(&self, session: SessionId) {
         self.saver.forget(session);
+        self.files.leave(session);
         let order = EndSession { session_id: session.to_string() };
         if self.order(session, control_request::Kind::EndSession(order))
             && let Some(worker) = self.directory.owner(session)
@@ -141,6 +152,7 @@ impl Shared {
     pub(crate) fn ended(&self, session: SessionId, worker: u32) {
         if self.directory.end(session, worker) {
             self.ownership.ended(session);
+            self.files.end(session);
             self.discard(session);
         }
     }
@@ -150,6 +162,7 @@ impl Shared {
         let (sessions, media) = self.directory.forget_worker(worker);
         for &session in &sessions {
             self.ownership.lose(session);
+            self.files.leave(session);
             if let Some(entry) = self.saver.find(session) {
                 let shared = Arc::clone(self);
                 tokio::spawn(async move { shared.saver.forget_when_settled(&entry).await });
@@ -160,10 +173,6 @@ impl Shared {
         }
         sessions.len()
     }
-
-    /// Waits until the files that the session was given are kept.
-    #[expect(clippy::unused_async, reason = "files are kept by their worker alone so far")]
-    pub(crate) async fn files_settled(&self, _session: SessionId) {}
 
     /// Waits until another number of workers serves, or the like.
     pub(crate) async fn changed(&self, limit: Duration) {

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    calls::CallSocket,
     failure::WorkerFailure,
     process::Process,
     shared::Shared,
@@ -218,8 +219,13 @@ impl Slot {
         debug!(worker = self.index, pid = process.pid(), "worker started");
 
         let listen_path = shared.options.socket_folder.join(format!("w{}-{generation}.sock", self.index));
-        let mut life = Life { slot: self, shared, listen_path, refusal: None };
-        let outcome = life.run(&mut *process, ours, stop).await;
+        let calls_path = shared.options.socket_folder.join(format!("c{}-{generation}.sock", self.index));
+        let socket = CallSocket::bind(calls_path.clone()).map_err(WorkerFailure::Spawn)?;
+        let mut life = Life { slot: self, shared, listen_path, calls_path, refusal: None };
+        let outcome = tokio::select! {
+            outcome = life.run(&mut *process, ours, stop) => outcome,
+            () = socket.serve(shared.calls(self.index)) => Err(WorkerFailure::Control(io::ErrorKind::BrokenPipe.into())),
+        };
         // Its sockets and its own subprocesses go with it, however it ended.
         process.kill();
         let _ = timeout(STOP_LIMIT, process.wait()).await;
@@ -233,6 +239,8 @@ struct Life<'a> {
     slot: &'a Slot,
     shared: &'a Arc<Shared>,
     listen_path: PathBuf,
+    /// Where its calls are answered.
+    calls_path: PathBuf,
     /// Why the worker said that it can't serve the app.
     refusal: Option<String>,
 }
@@ -314,10 +322,10 @@ impl Life<'_> {
             script_args: options.script_args.clone(),
             streamlit_flags: options.streamlit_flags.clone(),
             listen_path: text(&self.listen_path),
+            calls_path: text(&self.calls_path),
             cookie_secret: options.cookie_secret.clone(),
             watch_sources: options.watch_sources,
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
-            calls_path: String::new(),
             max_snapshot_bytes: options.limits.max_session_bytes,
             run_timeout_ms: millis(options.limits.run_timeout),
         };

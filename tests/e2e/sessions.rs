@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use http::{HeaderName, HeaderValue};
-use streamfleet_testkit::browser::Browser;
+use streamfleet_testkit::browser::{Browser, LocalFile};
 use streamfleet_testkit::client::ConnectOptions;
 
 use crate::server::{click, shown_number, start, until, workers};
@@ -96,4 +96,24 @@ async fn an_abandoned_session_is_given_up_after_its_time() {
     let late = Browser::open_with(server.endpoint(), options, "", "").await.unwrap();
     assert_eq!(shown_number(&late, "count"), 0);
     until("the worker to be there", || workers(&server).len() == 1).await;
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_kept_as_long_as_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = crate::server::launch("clicks", 1)
+        .args(["--server.disconnectedSessionTTL", "1", "--blobs"])
+        .arg(folder.path())
+        .start()
+        .await
+        .unwrap();
+    let mut browser = Browser::open(server.endpoint()).await.unwrap();
+    let session = folder.path().join(browser.client.session_id());
+    let file = LocalFile { name: "a.txt", mime: "text/plain", content: b"hello" };
+    let uploaded = browser.upload(&[file]).await.unwrap();
+    let stored = session.join(&uploaded.uploaded_file_info[0].file_id);
+    until("the file to be stored", || stored.exists()).await;
+    assert!(std::fs::read(&stored).unwrap().ends_with(b"hello"));
+    drop(browser);
+    until("the file to go with its session", || !session.exists()).await;
 }

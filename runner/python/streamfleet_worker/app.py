@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from streamlit import config
 from streamlit.runtime import Runtime, RuntimeConfig
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.web.bootstrap import prepare_streamlit_environment
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 from streamlit.web.server.server import MEDIA_ENDPOINT, UPLOAD_FILE_ENDPOINT
 from streamlit.web.server.starlette.starlette_app import App, create_starlette_app
 
 from streamfleet_worker import streamlit_compat
+from streamfleet_worker.calls import Calls
 from streamfleet_worker.errors import AppCannotRunError
 from streamfleet_worker.load import LoadReporter, collect_when_idle, resident_bytes
 from streamfleet_worker.media import FleetMediaStorage
 from streamfleet_worker.runaways import Runaways
 from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
+from streamfleet_worker.uploads import FleetUploadedFileManager
 
 if TYPE_CHECKING:
     from streamfleet_worker.control import Control
@@ -92,7 +93,9 @@ def _build_runtime(
         RuntimeConfig(
             script_path=script_path,
             media_file_storage=FleetMediaStorage(MEDIA_ENDPOINT, stored, removed),
-            uploaded_file_manager=MemoryUploadedFileManager(UPLOAD_FILE_ENDPOINT),
+            uploaded_file_manager=FleetUploadedFileManager(
+                UPLOAD_FILE_ENDPOINT, Calls(wire, init.calls_path)
+            ),
             cache_storage_manager=create_default_cache_storage_manager(),
             session_manager_class=session_manager_class(events),
             session_storage=FleetSessionStorage(

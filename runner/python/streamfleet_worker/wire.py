@@ -62,6 +62,13 @@ class Wire:
         self._control_request = get(_WORKER + "ControlRequest")
         self._stream_request = get(_WORKER + "StreamRequest")
 
+        # calls.proto
+        self.call_request = get(_WORKER + "CallRequest")
+        self.put_file = get(_WORKER + "PutFile")
+        self.get_file = get(_WORKER + "GetFile")
+        self.delete_files = get(_WORKER + "DeleteFiles")
+        self._call_response = get(_WORKER + "CallResponse")
+
     def control_request(self, data: bytes) -> Message:
         """Parse a message of the control connection."""
         return self._control_request.FromString(data)
@@ -69,6 +76,10 @@ class Wire:
     def stream_request(self, data: bytes) -> Message:
         """Parse a message of a stream connection."""
         return self._stream_request.FromString(data)
+
+    def call_response(self, data: bytes) -> Message:
+        """Parse an answer to a call."""
+        return self._call_response.FromString(data)
 
 
 def frame(message: Message) -> bytes:
@@ -116,6 +127,6 @@ class BlockingReader:
         while len(data) < size:
             part = self._source.recv(size - len(data))
             if not part:
-                raise EOFError("the runner closed the control connection")
+                raise EOFError("the runner closed the connection")
             data += part
         return bytes(data)

@@ -1,4 +1,4 @@
-"""worker.proto as the descriptor set that the runner sends; reads as much of the language as it uses."""
+"""worker.proto and calls.proto as the descriptor set that the runner sends; reads as much of the language as it uses."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,11 @@ from google.protobuf import descriptor_pb2
 from streamfleet_worker.wire import Wire
 
 _ROOT = Path(__file__).parents[3] / "proto" / "proto"
-_FILES = ("streamfleet/common/v1/common.proto", "streamfleet/worker/v1/worker.proto")
+_FILES = (
+    "streamfleet/common/v1/common.proto",
+    "streamfleet/worker/v1/worker.proto",
+    "streamfleet/worker/v1/calls.proto",
+)
 _Field = descriptor_pb2.FieldDescriptorProto
 _TOKENS = re.compile(r'"[^"]*"|[\w.]+|[{}=;]')
 

@@ -173,7 +173,11 @@ impl Down {
                 shared.ownership.disown(resume, epoch);
             }
         }
-        let entry = shared.saver.enter(session, self.restored.take());
+        let restored = self.restored.take();
+        if restored.is_some() {
+            shared.files.adopt(session);
+        }
+        let entry = shared.saver.enter(session, restored);
         entry.connect(true);
         shared.directory.bind(session, self.placed.worker.index);
         let fence = shared.ownership.own(session, self.epochs.of(session));

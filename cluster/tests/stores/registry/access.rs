@@ -1,17 +1,18 @@
 //! TLS, users with few rights, and what is said to those who may not enter.
 
-use streamfleet_cluster::{Registry, SnapshotStore};
-use streamfleet_proto::{MediaId, SessionId};
+use streamfleet_cluster::{Blobs, Registry, SnapshotStore};
+use streamfleet_proto::{FileId, MediaId, SessionId};
 use streamfleet_testkit::certificates::Certificates;
 use streamfleet_testkit::redis::{RedisLaunch, Version};
 
 use super::stores::{connect, connect_with, member};
+use crate::blobs::{bytes, open, put, read};
 use crate::snapshots::stores::{change, connect_plainly};
 
 /// All that gateways and runners do, and nothing else. `docs/cluster.md` tells operators to use it.
 const RULES: &str = "on resetchannels ~streamfleet:* &streamfleet:* -@all +ping +evalsha +script|load +subscribe \
                      +publish +time +hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zrangebyscore +pexpire +del +sadd \
-                     +srem +smembers";
+                     +srem +smembers +hlen +rename";
 
 async fn works(registry: &dyn Registry) {
     let (runner, session) = ("a".parse().unwrap(), SessionId::random());
@@ -41,12 +42,22 @@ async fn snapshots_work(store: &dyn SnapshotStore) {
     store.remove(state.session(), 2).await.unwrap();
 }
 
+async fn files_work(blobs: &Blobs) {
+    let (session, file) = (SessionId::random(), FileId::random());
+    put(blobs, session, file, 3 << 20).await.unwrap();
+    assert!(read(blobs, session, file).await.unwrap() == bytes(3 << 20));
+    blobs.renew(session).await.unwrap();
+    blobs.delete(session, &[file]).await.unwrap();
+    blobs.delete_session(session).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_user_with_few_rights_is_enough() {
     let redis = RedisLaunch::new(Version::V7).user("fleet", "pass@word", RULES).start().await.unwrap();
     let address = redis.address();
     works(&*connect(&format!("redis://fleet:pass%40word@{address}"), "acl").await.unwrap()).await;
     snapshots_work(&connect_plainly(&format!("redis://fleet:pass%40word@{address}")).await).await;
+    files_work(&open(&format!("redis://fleet:pass%40word@{address}")).await).await;
     let refused = connect(&format!("redis://fleet:wrongword@{address}"), "acl").await.err().unwrap().to_string();
     assert!(!refused.contains("wrongword"), "{refused}");
     assert!(refused.to_lowercase().contains("auth") || refused.contains("WRONGPASS"), "{refused}");
