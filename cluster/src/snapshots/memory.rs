@@ -95,7 +95,7 @@ impl SnapshotStore for MemorySnapshots {
         let stored = self.with(session, |entry| {
             entry.fence.raise(epoch).map(|()| entry.stored.clone()).map_err(|epoch| LoadError::Fenced { epoch })
         })?;
-        stored.open_if_any(&self.signer, session, epoch)
+        stored.open_if_any(&self.signer, session, epoch).await
     }
 
     async fn touch(&self, session: SessionId, epoch: u64) -> Result<(), SaveError> {

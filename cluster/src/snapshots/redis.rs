@@ -35,8 +35,8 @@ use crate::redis::{Connection, Connector, Limits, Link, LinkError, RedisOptions,
 const LIMITS: Limits = Limits { answer: Duration::from_secs(3), operation: Duration::from_secs(4) };
 /// KiB on their way at once, beyond which others wait, so that no answer is late only for what was asked before it.
 const MOST_AT_ONCE: u32 = 32 * 1024;
-/// What a snapshot counts as that is being loaded, in KiB: nobody knows how large it is.
-const LOAD: u32 = 1024;
+/// What a snapshot counts as that is being loaded, in KiB: nobody knows how large it is. So eight are loaded at once.
+const LOAD: u32 = 4 * 1024;
 /// What the names of user values begin with.
 const VALUE: &str = "v:";
 
@@ -188,7 +188,7 @@ impl SnapshotStore for RedisSnapshots {
 
     async fn load(&self, session: SessionId, epoch: u64) -> Result<Option<Loaded>, LoadError> {
         match self.call(&LOAD_SCRIPT, session, epoch, LOAD, |_| ()).await? {
-            Answer::Done(fields) => read_fields(fields)?.open_if_any(&self.signer, session, epoch),
+            Answer::Done(fields) => read_fields(fields)?.open_if_any(&self.signer, session, epoch).await,
             Answer::Fenced(epoch) => Err(LoadError::Fenced { epoch }),
             Answer::Gone => Ok(None),
         }

@@ -94,6 +94,8 @@ impl SavedState {
     /// Makes the next snapshot. It goes into the store before the one after it is made; changes in the meantime can be
     /// [merged](Change::merge). One that never got there is missed by the next, whose answer says that everything is to be
     /// sent, as a [full](Change::full) change.
+    ///
+    /// This takes as long as SHA-256 over what has changed: large changes are not for a thread that others wait for.
     pub fn prepare(&mut self, change: Change) -> Write {
         let Change { full, core, values, unsaved, connection, applied_seq, revision } = change;
         let base = (!full).then_some(self.version);

@@ -11,6 +11,7 @@ use streamfleet_proto::{
     SessionId,
     cluster::{self as wire, Manifest},
 };
+use tokio::task::spawn_blocking;
 
 use super::{
     LoadError, Loaded,
@@ -18,6 +19,9 @@ use super::{
     signer::Signer,
     state::{FORMAT, Part, SavedState, Write},
 };
+
+/// Bytes from which on a snapshot is checked on a thread of its own. Fewer take less than a millisecond.
+const LARGE: usize = 256 * 1024;
 
 /// A snapshot as it lies in a store. Any of it may be missing, altered, or of something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +61,7 @@ impl Stored {
     }
 
     /// What a store hands out for what it has found.
-    pub(super) fn open_if_any(
+    pub(super) async fn open_if_any(
         self,
         signer: &Signer,
         session: SessionId,
@@ -66,7 +70,18 @@ impl Stored {
         if self.is_empty() {
             return Ok(None);
         }
-        self.open(signer, session, epoch).map(Some).map_err(|reason| LoadError::Refused { reason })
+        let opened = if self.size() < LARGE {
+            self.open(signer, session, epoch)
+        } else {
+            let signer = signer.clone();
+            let open = spawn_blocking(move || self.open(&signer, session, epoch));
+            open.await.map_err(|error| LoadError::Failed(error.to_string()))?
+        };
+        opened.map(Some).map_err(|reason| LoadError::Refused { reason })
+    }
+
+    fn size(&self) -> usize {
+        self.core.iter().chain(self.values.values()).map(Bytes::len).sum()
     }
 
     /// Hands the snapshot out for its session's owner if it is, down to the last byte, one that an owner before it or itself has
@@ -134,4 +149,88 @@ fn check(expected: Option<Part>, found: Option<&Bytes>, name: impl FnOnce() -> S
 
 fn read_unsaved(wire::Missing { key, r#type: kind, reason }: wire::Missing) -> Unsaved {
     Unsaved { key, kind, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshots::Change;
+
+    const EPOCH: u64 = 5;
+
+    fn signer(cluster: &str, keys: &[&str]) -> Signer {
+        Signer::new(cluster, keys).unwrap()
+    }
+
+    fn stored(session: SessionId) -> Stored {
+        let mut state = SavedState::new(signer("c", &["key"]), session, EPOCH);
+        let values = [("a", "one"), ("b", "two")].map(|(key, data)| (key.to_owned(), Some(data.into())));
+        let mut stored = Stored::default();
+        let core = Some("core".into());
+        stored.apply(&state.prepare(Change { full: true, core, values: values.into(), ..Change::default() }));
+        stored
+    }
+
+    fn pieces(stored: &mut Stored) -> Vec<&mut Bytes> {
+        let Stored { manifest, signature, core, values } = stored;
+        [manifest, signature, core].into_iter().flatten().chain(values.values_mut()).collect()
+    }
+
+    #[test]
+    fn every_byte_of_every_piece_counts() {
+        let (session, signer) = (SessionId::random(), signer("c", &["key"]));
+        let right = stored(session);
+        let open = |stored: Stored| stored.open(&signer, session, EPOCH);
+        assert!(open(right.clone()).is_ok());
+        for piece in 0..pieces(&mut right.clone()).len() {
+            let data = pieces(&mut right.clone())[piece].to_vec();
+            for at in 0..data.len() {
+                let mut flipped = data.clone();
+                flipped[at] ^= 0x80;
+                for wrong in [flipped, data[..at].to_vec()] {
+                    let mut stored = right.clone();
+                    *pieces(&mut stored)[piece] = wrong.into();
+                    assert!(open(stored).is_err(), "byte {at} of piece {piece}");
+                }
+            }
+        }
+        let mut more = right.clone();
+        more.values.insert("c".to_owned(), Bytes::new());
+        let mut fewer = right.clone();
+        fewer.values.remove("a");
+        let swapped = Stored {
+            values: [("a", "two"), ("b", "one")].map(|(key, data)| (key.to_owned(), data.into())).into(),
+            ..right.clone()
+        };
+        let missing = [
+            Stored { manifest: None, ..right.clone() },
+            Stored { signature: None, ..right.clone() },
+            Stored { core: None, ..right },
+        ];
+        for wrong in [more, fewer, swapped].into_iter().chain(missing) {
+            assert!(open(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn only_the_same_session_cluster_and_key_are_good() {
+        let session = SessionId::random();
+        let open = |cluster: &str, keys: &[&str], session: SessionId, epoch: u64, stored: Stored| {
+            stored.open(&signer(cluster, keys), session, epoch).map(|loaded| loaded.state.version)
+        };
+        let right = || stored(session);
+        assert!(open("c", &["new", "key"], session, EPOCH + 1, right()).is_ok());
+        assert!(open("c", &["new"], session, EPOCH, right()).is_err());
+        assert!(open("d", &["key"], session, EPOCH, right()).is_err());
+        let refused = open("c", &["key"], SessionId::random(), EPOCH, right()).unwrap_err();
+        assert_eq!(refused, "it is of another session");
+        let refused = open("c", &["key"], session, EPOCH - 1, right()).unwrap_err();
+        assert_eq!(refused, "it is of a later owner");
+
+        let manifest = Manifest { format: FORMAT + 1, ..Manifest::default() }.encode_to_vec();
+        let signature = signer("c", &["key"]).sign(&manifest).to_vec();
+        let newer = Stored { manifest: Some(manifest.into()), signature: Some(signature.into()), ..right() };
+        let refused = open("c", &["key"], session, EPOCH, newer).unwrap_err();
+        assert!(refused.contains("newer version"), "{refused}");
+    }
 }

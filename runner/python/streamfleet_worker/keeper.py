@@ -74,8 +74,10 @@ class Keeper:
         self._connection = 0
         # All of the connection's messages up to this one have been handled by Streamlit.
         self._handled = 0
+        # Messages up to this one are handled one at a time.
         self._replay_until = 0
         self._replay_deadline = 0.0
+        self._has_backlog = False
 
         self._core = b""
         self._full = True
@@ -183,7 +185,13 @@ class Keeper:
             or self.is_muted
             or self._warming is not None
         ):
+            self._has_backlog = True
             return Admission.WAIT
+        if self._has_backlog and self._stream is not None:
+            # All at once they would interrupt each other before they have had any effect.
+            self._has_backlog = False
+            self._replay_until = max(self._replay_until, self._stream.last_received)
+            self._wait_for_run()
         if seq and self._connection and seq <= self._handled:
             return Admission.SKIP
         if seq and seq <= self._replay_until:
@@ -413,6 +421,7 @@ class Keeper:
     def _acknowledge(self) -> None:
         if not self._handled:
             return
+        self._deliver()
         if self._stream is not None and not self._stream.is_closed:
             self._stream.send_applied(self._handled)
         else:

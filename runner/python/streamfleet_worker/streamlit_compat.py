@@ -14,6 +14,8 @@ import functools
 import inspect
 import operator
 import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,6 +27,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import app_session
 from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent
 from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
@@ -92,6 +95,7 @@ def _seams() -> list[tuple[str, bool]]:
         ("AppSession", AppSession, "handle_backmsg"),
         ("AppSession", AppSession, "_enqueue_forward_msg"),
         ("ScriptRunner", ScriptRunner, "request_stop"),
+        ("PagesManager", PagesManager, "set_current_page_script_hash"),
         ("KeyIdMapper", KeyIdMapper, "set_key_id_mapping"),
         ("KeyIdMapper", KeyIdMapper, "id_key_mapping"),
         ("WStates", WStates, "get_serialized"),
@@ -383,11 +387,10 @@ class FleetAppSession(AppSession):
     # Streamlit wakes the event loop once for each message of a script. Once for as many as
     # there are is enough: while the script holds the interpreter, the loop couldn't run anyway.
     def _on_scriptrunner_event(self, *args: Any, **kwargs: Any) -> None:
-        if self.run_listener is not None:
-            try:
-                self._tell_of_run(self.run_listener, *args, **kwargs)
-            except Exception:
-                _LOGGER.exception("The end of a run could not be told")
+        try:
+            self._look_at_event(*args, **kwargs)
+        except Exception:
+            _LOGGER.exception("The end of a run could not be told")
         self._append_event(args, kwargs)
 
     def _append_event(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -402,20 +405,19 @@ class FleetAppSession(AppSession):
             if not self._event_loop.is_closed():
                 raise
 
-    def _tell_of_run(
-        self,
-        listener: RunListener,
-        runner: ScriptRunner | None,
-        event: ScriptRunnerEvent,
-        *_: Any,
-        **__: Any,
+    def _look_at_event(
+        self, runner: ScriptRunner | None, event: ScriptRunnerEvent, *_: Any, **__: Any
     ) -> None:
         if runner is None or event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:
             return
+        listener = self.run_listener
         if event == ScriptRunnerEvent.SCRIPT_STARTED:
-            listener.started(runner, self.id)
+            if not hasattr(_on_this_thread, "end"):
+                _on_this_thread.end = _EndOfThread(self, runner)
+            if listener is not None:
+                listener.started(runner, self.id)
             return
-        message = listener.finished(runner)
+        message = None if listener is None else listener.finished(runner)
         if message is None:
             return
         # Streamlit's own commands still work here, on the thread of the script that has ended.
@@ -447,9 +449,40 @@ class FleetAppSession(AppSession):
         if was_running and self._scriptrunner is None and self.listener is not None:
             self.listener.on_rest()
 
+    def thread_ended(self, runner: ScriptRunner) -> None:
+        """Come to rest also when a script has ended its thread, as `sys.exit` does."""
+        if runner is not self._scriptrunner:
+            return  # It has said so itself.
+        _LOGGER.warning("A script has ended its thread; use st.stop to end a run.")
+        if is_running(self):
+            self._append_event((runner, ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS), {})
+        ended = {"event": ScriptRunnerEvent.SHUTDOWN, "client_state": self._client_state}
+        self._append_event((runner,), ended)
+
     def _create_new_session_message(self, *args: Any, **kwargs: Any) -> ForwardMsg:
         build = super()._create_new_session_message
         return _new_session_messages.create(self, build, args, kwargs)
+
+
+class _EndOfThread:
+    """Notices the end of a script's thread: Python drops then what only the thread has.
+
+    Newer versions of Streamlit tell of it whatever happens; older ones don't when the script
+    leaves by an exception that they don't know.
+    """
+
+    def __init__(self, session: FleetAppSession, runner: ScriptRunner) -> None:
+        self._session = weakref.ref(session)
+        self._runner = runner
+
+    def __del__(self) -> None:
+        session = self._session()
+        if session is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                session._event_loop.call_soon_threadsafe(session.thread_ended, self._runner)
+
+
+_on_this_thread = threading.local()
 
 
 def adopt(session: AppSession) -> FleetAppSession:
@@ -657,6 +690,8 @@ def build_session(
         state._new_widget_state.set_widget_metadata(_placeholder(proto))
     session._client_state.CopyFrom(core.client_state)
     session._client_state.ClearField("widget_states")
+    # Its first run is none on another page.
+    session._pages_manager.set_current_page_script_hash(core.client_state.page_script_hash)
     session._run_on_save = core.run_on_save
     return session
 

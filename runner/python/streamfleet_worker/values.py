@@ -14,11 +14,13 @@ time they are loaded their module is another session's, or another run's.
 
 from __future__ import annotations
 
+import collections
 import hashlib
+import io
 import pickle
 import struct
 import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 try:
     import cloudpickle  # type: ignore[import-untyped]
@@ -153,6 +155,11 @@ class _Sink:
             raise UnsavableError(_too_large(self._limit))
 
 
+def _refuse_file(_: Any) -> NoReturn:
+    # cloudpickle would read it, and put a text in its place.
+    raise TypeError("cannot pickle an open file")
+
+
 class _ByNamePickler(pickle.Pickler):
     """Refuses what can only be pickled by value; for when cloudpickle isn't there."""
 
@@ -164,9 +171,21 @@ class _ByNamePickler(pickle.Pickler):
         return NotImplemented
 
 
+_pickler_class: Any
+if cloudpickle is None:
+    _pickler_class = _ByNamePickler
+else:
+
+    class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar[Any] = collections.ChainMap(
+            {io.TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table
+        )
+
+    _pickler_class = _ByValuePickler
+
+
 def _pickler(sink: _Sink) -> Any:
-    cls = _ByNamePickler if cloudpickle is None else cloudpickle.Pickler
-    return cls(sink, protocol=_PROTOCOL, buffer_callback=sink.keep_apart)
+    return _pickler_class(sink, protocol=_PROTOCOL, buffer_callback=sink.keep_apart)
 
 
 def _too_large(limit: int) -> str:

@@ -96,6 +96,8 @@ class WebSocketStream:
             [({"type": "websocket.connect"}, 0, 0)]
         )
         self._arrival = asyncio.Event()
+        # The number of the last message from the browser.
+        self.last_received = 0
         # The number of the message that the app has taken and not come back from.
         self._taken = 0
         self._accepted = False
@@ -138,6 +140,7 @@ class WebSocketStream:
         self._queue(event, size, 0)
 
     def _queue(self, event: dict[str, Any], size: int, seq: int) -> None:
+        self.last_received = max(self.last_received, seq)
         self._received.append((event, size, seq))
         self._arrival.set()
 

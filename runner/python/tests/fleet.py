@@ -7,6 +7,7 @@ kept of a session, as the runner does.
 import asyncio
 import contextlib
 import sys
+import threading
 from types import SimpleNamespace
 
 from protos import wire as make_wire
@@ -32,6 +33,15 @@ def run(scenario):
         return asyncio.run(asyncio.wait_for(scenario, 60))
     finally:
         sys.modules["__main__"] = main
+
+
+async def poll(condition, limit=LIMIT):
+    """Wait for something that sends nothing."""
+    end = asyncio.get_running_loop().time() + limit
+    while not (found := condition()):
+        assert asyncio.get_running_loop().time() < end, "it did not come to pass"
+        await asyncio.sleep(0.001)
+    return found
 
 
 class Inbox:
@@ -166,6 +176,10 @@ async def worker(script, flags=(), **init):
         for task in Runtime.instance()._session_mgr.events.background:
             task.cancel()
         await lifespan.shutdown()
+        # Scripts ask for the runtime to their end.
+        await poll(
+            lambda: not any("scriptThread" in thread.name for thread in threading.enumerate())
+        )
         Runtime._instance = None
         config.get_config_options(force_reparse=True)
 
@@ -352,6 +366,7 @@ class Browser:
             at
             for at, message in enumerate(self.messages)
             if message.WhichOneof("type") == "new_session"
+            and b"streamfleet-notice" not in message.SerializeToString()
         ]
         page, self.messages = self.messages, self.messages[starts[-1] if starts else 0 :]
         found = [element.body for kind, element, _ in self.elements() if kind == "text"]

@@ -189,7 +189,7 @@ async fn large_values_are_kept(store: &dyn SnapshotStore) {
 
 async fn many_at_once(store: &dyn SnapshotStore) {
     let text = "x".repeat(1 << 20);
-    let saves = (0..100).map(|_| async {
+    let saves = (0..40).map(|_| async {
         let mut state = store.begin(SessionId::random(), 1);
         let full = change(true, &[("x", Some(&text))]);
         store.save(&state.prepare(full.clone())).await.unwrap();

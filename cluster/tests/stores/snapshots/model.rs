@@ -113,7 +113,8 @@ impl Model {
 }
 
 struct Case {
-    store: Arc<dyn SnapshotStore>,
+    /// Each runner's way to the store.
+    stores: Vec<Arc<dyn SnapshotStore>>,
     sessions: Vec<SessionId>,
     models: Vec<Model>,
     runners: BTreeMap<(usize, usize), Runner>,
@@ -124,7 +125,7 @@ impl Case {
     async fn apply(&mut self, number: usize, about: usize, operation: Operation) {
         let (session, model) = (self.sessions[about], &mut self.models[about]);
         let runner = self.runners.entry((number, about)).or_default();
-        let store = &self.store;
+        let store = &self.stores[number];
         // No two runners ever have the same epoch.
         if runner.epoch == 0 || matches!(operation, Operation::Load { newer: true } | Operation::Begin) {
             self.last_epoch += 1;
@@ -158,11 +159,12 @@ impl Case {
                 assert_eq!(store.save(&made.write).await, model.save(made));
             }
             Operation::Touch => {
-                let expected = model.fenced(runner.epoch).and_then(|()| match model.content {
-                    Some(_) => Ok(model.epoch = runner.epoch),
-                    None => Err(SaveError::Gone),
-                });
+                let is_there = if model.content.is_some() { Ok(()) } else { Err(SaveError::Gone) };
+                let expected = model.fenced(runner.epoch).and(is_there);
                 assert_eq!(store.touch(session, runner.epoch).await, expected);
+                if expected.is_ok() {
+                    model.epoch = runner.epoch;
+                }
             }
             Operation::Remove => {
                 let expected = model.fenced(runner.epoch);
@@ -182,11 +184,14 @@ impl Case {
 async fn agrees(store: &Store, cases: usize) {
     let strategy = vec((0..RUNNERS, 0..SESSIONS, operation()), OPERATIONS);
     let mut random = TestRunner::default();
-    let store = store.handle().await;
+    let mut stores = Vec::new();
+    for _ in 0..RUNNERS {
+        stores.push(store.handle().await);
+    }
     for _ in 0..cases {
         let course = strategy.new_tree(&mut random).unwrap().current();
         let mut case = Case {
-            store: Arc::clone(&store),
+            stores: stores.clone(),
             sessions: (0..SESSIONS).map(|_| SessionId::random()).collect(),
             models: (0..SESSIONS).map(|_| Model::default()).collect(),
             runners: BTreeMap::new(),
