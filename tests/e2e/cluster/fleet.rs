@@ -105,12 +105,13 @@ impl Fleet {
         runner.server.quiet();
         runner.server.signal(Signal::KILL).unwrap();
         runner.server.wait(LIMIT).await.unwrap();
-        runner.from_gateways.cut();
         self.succeed(number).await;
     }
 
     /// Has a successor start for a runner that has ended. [`until_ready`](Self::until_ready) waits for it.
     pub async fn succeed(&mut self, number: usize) {
+        // Nobody listens where it was.
+        self.runners[number].from_gateways.close().await;
         let life = self.runners[number].life + 1;
         let successor = Runner::spawn(&self.launch, number, life, &self.redis, self.folder.path()).await;
         self.past.push(std::mem::replace(&mut self.runners[number], successor));

@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 pub struct FaultProxy {
     address: SocketAddr,
     network: watch::Sender<Network>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// What the network is like now.
@@ -54,7 +54,7 @@ impl FaultProxy {
         let (network, state) = watch::channel(Network { state: State::Passing, latency: Duration::ZERO, resets: 0 });
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, target, state));
-        Ok(Self { address, network, _tasks: tasks })
+        Ok(Self { address, network, tasks })
     }
 
     /// Where it listens.
@@ -88,6 +88,11 @@ impl FaultProxy {
     /// Resets the connections that there are; new ones are served as before.
     pub fn reset_connections(&self) {
         self.network.send_modify(|network| network.resets += 1);
+    }
+
+    /// Ends all connections and refuses new ones, as the system does for a process that has ended.
+    pub async fn close(&mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Delays what is read from now on by this much in each direction.
@@ -347,6 +352,15 @@ mod tests {
         stays_silent(&mut late).await;
         proxy.cut();
         is_reset(&mut late).await;
+    }
+
+    #[tokio::test]
+    async fn a_closed_proxy_refuses() {
+        let (mut proxy, _listener, mut client, _server) = connected().await;
+        proxy.close().await;
+        assert!(client.read(&mut [0]).await.is_ok_and(|length| length == 0));
+        let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]
