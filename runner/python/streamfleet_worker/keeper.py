@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamfleet_worker.outbox import Outbox
     from streamfleet_worker.streamlit_compat import FleetAppSession, SessionContent
+    from streamfleet_worker.uploads import FleetUploadedFileManager
     from streamfleet_worker.websocket import Opening, WebSocketStream
     from streamfleet_worker.wire import Message, Wire
 
@@ -59,6 +60,7 @@ class Keeper:
         session: FleetAppSession,
         *,
         max_bytes: int,
+        uploads: FleetUploadedFileManager | None = None,
         tell: Callable[..., None],
         end: Callable[[str], None],
     ) -> None:
@@ -68,6 +70,8 @@ class Keeper:
         self._tell = tell
         self._end = end
         self._loop = asyncio.get_running_loop()
+        self._uploads = uploads
+        self._uploading: asyncio.Task[None] | None = None
         self._recorder = Recorder(session.id, max_bytes, time.perf_counter)
 
         self._stream: WebSocketStream | None = None
@@ -291,6 +295,10 @@ class Keeper:
     def _take(self) -> None:
         started = time.perf_counter()
         self._pickling = None  # An attempt that is under way is void.
+        if self._awaits_uploads():
+            # What is handled meanwhile must not be acknowledged without it.
+            self.session.changed_at_rest = True
+            return
         self.session.changed_at_rest = False
         if not self.session.may_come_back:
             self._forget()
@@ -319,6 +327,21 @@ class Keeper:
             lambda done: self._pickled(attempt, done, content, core, full=full, so_far=so_far)
         )
         self._loop.call_later(_PICKLING_LIMIT, self._overdue, attempt)
+
+    def _awaits_uploads(self) -> bool:
+        """Whether files of the session are not stored yet; then a snapshot is made once they are."""
+        if self._uploads is None or not self._uploads.is_pending(self.session.id):
+            return False
+        if self._uploading is None:
+            settled = self._uploads.settled(self.session.id)
+            self._uploading = self._loop.create_task(settled, name="uploads")
+            self._uploading.add_done_callback(self._uploaded)
+        return True
+
+    def _uploaded(self, _done: asyncio.Task[None]) -> None:
+        self._uploading = None
+        if self._is_settled and self._pickling is None and not self._over:
+            self._take()
 
     def _compare(self, content: SessionContent, full: bool) -> tuple[Changes, float]:
         started = time.perf_counter()
@@ -439,12 +462,11 @@ class Keeper:
             self._tell(snapshot=snapshot)
 
     def _acknowledge(self) -> None:
-        if not self._handled:
-            return
         self._deliver()
         if self._stream is not None and not self._stream.is_closed:
+            # Also when there is nothing to acknowledge: it says that the session is at rest.
             self._stream.send_applied(self._handled)
-        else:
+        elif self._handled:
             self._tell(snapshot=self._snapshot())
 
     # --- Its end here ----------------------------------------------------------------------

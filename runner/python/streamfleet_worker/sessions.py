@@ -12,6 +12,7 @@ from streamfleet_worker import streamlit_compat
 from streamfleet_worker.keeper import Keeper
 from streamfleet_worker.outbox import Outbox
 from streamfleet_worker.restore import STATE_LOST, restore
+from streamfleet_worker.uploads import FleetUploadedFileManager
 from streamfleet_worker.websocket import WebSocketStream
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class FleetSessions(WebsocketSessionManager):
         if session is None:
             return None, STATE_LOST
         streamlit_compat.store_session(self, session)
-        _tell_uploads(self, "mark_restored", session_id)
+        uploads = _uploads_of(self)
+        if uploads is not None:
+            uploads.mark_restored(session_id)
         return [(entry.key, entry.pickle) for entry in snapshot.values], ""
 
     def _attach(self, session_id: str, stream: WebSocketStream) -> Keeper:
@@ -167,6 +170,7 @@ class FleetSessions(WebsocketSessionManager):
                 self.events.wire,
                 session,
                 max_bytes=self.events.max_snapshot_bytes,
+                uploads=_uploads_of(self),
                 tell=self.events.tell,
                 end=self.let_go,
             )
@@ -213,7 +217,9 @@ class FleetSessions(WebsocketSessionManager):
     def let_go(self, session_id: str) -> None:
         """End a session here; it may go on elsewhere."""
         self._streams.pop(session_id, None)
-        _tell_uploads(self, "release", session_id)
+        uploads = _uploads_of(self)
+        if uploads is not None:
+            uploads.release(session_id)
         super().close_session(session_id)
         self.events.forget(session_id)
         self.events.load.changed()
@@ -246,11 +252,9 @@ def session_manager_class(events: SessionEvents) -> type[FleetSessions]:
     return type("FleetSessionManager", (FleetSessions,), {"events": events})
 
 
-def _tell_uploads(manager: WebsocketSessionManager, what: str, session_id: str) -> None:
-    """Tell a manager of uploaded files that wants to know of sessions that come and go."""
-    tell = getattr(streamlit_compat.uploaded_files_of(manager), what, None)
-    if tell is not None:
-        tell(session_id)
+def _uploads_of(manager: WebsocketSessionManager) -> FleetUploadedFileManager | None:
+    uploads = streamlit_compat.uploaded_files_of(manager)
+    return uploads if isinstance(uploads, FleetUploadedFileManager) else None
 
 
 class FleetSessionStorage(SessionStorage):

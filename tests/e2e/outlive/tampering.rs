@@ -139,8 +139,8 @@ async fn assert_fresh(what: &str, browser: &mut Browser) {
     count(browser, fresh + 1).await;
 }
 
-fn assert_refused(what: &str, fleet: &Fleet, number: usize, browser: &Browser) {
-    let digits = &browser.client.session_id()[..SHOWN_DIGITS];
+fn assert_refused(what: &str, fleet: &Fleet, number: usize, session: &str) {
+    let digits = &session[..SHOWN_DIGITS];
     let output = fleet.runners[number].server.output();
     assert!(output.lines().any(|line| line.contains("refused") && line.contains(digits)), "{what}: not in the log");
 }
@@ -166,9 +166,9 @@ async fn an_altered_snapshot_is_refused() {
             count(browser, COUNTED + 1).await;
             continue;
         }
-        let what = format!("{alteration:?}");
+        let (what, session) = (format!("{alteration:?}"), browser.client.session_id().to_owned());
         assert_fresh(&what, browser).await;
-        assert_refused(&what, &fleet, 1, browser);
+        assert_refused(&what, &fleet, 1, &session);
     }
     assert!(!trace.exists(), "somebody loaded the payload");
 }
@@ -191,7 +191,8 @@ async fn a_snapshot_written_under_another_secret_is_refused() {
     (launch.runners, launch.gateways, launch.stranger) = (2, 1, Some(1));
     let mut fleet = launch.start().await;
     let mut browser = session_on_first(&fleet, COUNTED).await;
+    let session = browser.client.session_id().to_owned();
     fleet.kill_runner(0).await;
     assert_fresh("another secret", &mut browser).await;
-    assert_refused("another secret", &fleet, 1, &browser);
+    assert_refused("another secret", &fleet, 1, &session);
 }
