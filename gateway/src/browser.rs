@@ -282,7 +282,7 @@ impl Down<'_> {
                 self.cursor = Some(self.cursor.unwrap_or_default().max(applied_seq).max(received_seq));
             }
             session_response::Kind::AppliedSeq(seq) => {
-                self.suspect = Suspect::default();
+                self.suspect.acquit(seq);
                 self.buffer.acknowledge(seq);
             }
             session_response::Kind::Detached(detached) => return Ok(Some(End::Detached(detached))),
@@ -298,7 +298,7 @@ impl Down<'_> {
 
     /// Decides what isn't sent again, and what the user is told of it.
     fn account_for(&mut self, detached: &Detached) -> String {
-        let first = self.buffer.first_seq().filter(|first| *first <= self.buffer.sent_seq());
+        let first = self.buffer.unacknowledged();
         match detached.reason() {
             DetachReason::Runaway => {
                 self.buffer.give_up(self.buffer.sent_seq());
@@ -323,7 +323,7 @@ impl Down<'_> {
         let began = Instant::now();
         let reattach = Reattach {
             acked_seq: self.buffer.acked_seq(),
-            replay_until: self.buffer.sent_seq(),
+            replay_until: self.buffer.unacknowledged().map_or(0, |_| self.buffer.sent_seq()),
             deaths: self.suspect.deaths_to_tell(),
             notice,
         };
@@ -343,7 +343,7 @@ impl Down<'_> {
             session = ?self.handshake.resume,
             from = %self.stream.runner,
             to = %runner,
-            unacknowledged = reattach.replay_until.saturating_sub(reattach.acked_seq),
+            replaying = reattach.replay_until.saturating_sub(reattach.acked_seq),
             ms = began.elapsed().as_millis(),
             "reattached a browser"
         );
@@ -391,6 +391,13 @@ impl Suspect {
         self.first = first;
         self.last = Some(Instant::now());
         self.deaths_to_tell() >= MAX_DEATHS
+    }
+
+    /// A session has dealt with all messages up to this one.
+    fn acquit(&mut self, seq: u64) {
+        if self.first.is_none_or(|first| first <= seq) {
+            *self = Self::default();
+        }
     }
 
     /// How many deaths count.
@@ -569,7 +576,10 @@ mod tests {
         assert!(!suspect.blame(Some(4)) && !suspect.blame(Some(5)));
         assert_eq!(suspect.deaths_to_tell(), 1);
         tokio::time::advance(Duration::from_hours(1)).await;
+        // That it has done what came before is no excuse.
+        suspect.acquit(4);
         assert!(suspect.blame(Some(5)));
+        suspect.acquit(5);
         // A session that can't even come back is blamed for that, unless it lived in between.
         assert!(!suspect.blame(None));
         assert_eq!(suspect.deaths_to_tell(), 0);

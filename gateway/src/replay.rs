@@ -148,8 +148,15 @@ impl ReplayBuffer {
         self.state().sent_seq
     }
 
+    /// The first message that has been taken out and isn't in a snapshot.
+    pub(crate) fn unacknowledged(&self) -> Option<u64> {
+        let state = self.state();
+        state.frames.front().map(|frame| frame.seq).filter(|first| *first <= state.sent_seq)
+    }
+
     /// The first message that is kept.
-    pub(crate) fn first_seq(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn first_seq(&self) -> Option<u64> {
         self.state().frames.front().map(|frame| frame.seq)
     }
 

@@ -186,6 +186,10 @@ impl Down {
         shared.directory.bind(session, self.placed.worker.index);
         let fence = shared.ownership.own(session, self.epochs.of(session));
         let (applied, received) = (entry.applied().of(self.connection), entry.received().of(self.connection));
+        if applied >= self.replay_until {
+            // Nothing of it will come.
+            self.replay_until = 0;
+        }
         self.queue.push_back(session_response::Kind::Position(Position {
             applied_seq: applied,
             received_seq: received.max(applied),
