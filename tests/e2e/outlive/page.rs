@@ -1,7 +1,6 @@
 //! What a user sees, and waits to see.
 
 use streamfleet_testkit::browser::Browser;
-use streamfleet_testkit::client::ClientError;
 use streamfleet_testkit::tree::Snapshot;
 use streamfleet_testkit::wire::{ClientState, WidgetValue};
 
@@ -70,12 +69,15 @@ pub async fn count(browser: &mut Browser, value: i64) {
 }
 
 /// Receives until a toast is shown, and returns its text.
-pub async fn toast(browser: &mut Browser) -> Result<String, ClientError> {
+pub async fn toast(browser: &mut Browser) -> String {
     loop {
         if let Some(body) = browser.page.tree.element_strings(&TOAST_BODY).into_iter().next() {
-            return Ok(body);
+            return body;
         }
-        let message = browser.client.next().await?;
-        browser.page.absorb(&message)?;
+        let message = browser.client.next().await.unwrap_or_else(|error| {
+            let contents: Vec<_> = browser.page.tree.contents().iter().map(|c| c.escape_ascii().to_string()).collect();
+            panic!("{error}, and nobody told the user; the page has {contents:#?}")
+        });
+        browser.page.absorb(&message).unwrap();
     }
 }
