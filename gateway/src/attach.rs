@@ -34,6 +34,11 @@ const REATTACH_LIMIT: Duration = Duration::from_mins(2);
 /// How long to try and reach the runner that has a session. By then its lease has ended, if it is gone and the registry can
 /// be asked; if it can't be reached from here alone, the session is taken away from it.
 const HOME_LIMIT: Duration = Duration::from_secs(LEASE.as_secs() + 2);
+/// The same where each attempt fails at once: somebody answers for the runner's host, and has nothing but refusals. Taking a session
+/// from a runner that lives after all does it no harm, as it is fenced.
+const CLOSED_LIMIT: Duration = Duration::from_millis(500);
+/// An attempt that took no longer has failed at once.
+const AT_ONCE: Duration = Duration::from_millis(200);
 /// Pause before the same runner is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Messages on their way from one browser; past it they wait in its replay buffer.
@@ -121,6 +126,7 @@ pub(crate) async fn connect(
             let (stream, opening) = open_stream(placement.runner, open, epochs).await?;
             Ok((stream, opening, settings))
         };
+        let attempted = Instant::now();
         let outcome = tokio::select! {
             outcome = attempt => outcome,
             () = upstream.gone(&runner) => Err(GatewayError::Gone(runner.clone())),
@@ -133,8 +139,9 @@ pub(crate) async fn connect(
                     _ => Instant::now(),
                 };
                 home_failed = Some((runner.clone(), failing_since));
-                let is_worth_waiting = is_home && !error.is_gone_for_good() && failing_since.elapsed() < HOME_LIMIT;
-                if is_worth_waiting {
+                let is_closed = error.is_connection_failure() && attempted.elapsed() < AT_ONCE;
+                let patience = if is_closed { CLOSED_LIMIT } else { HOME_LIMIT };
+                if is_home && !error.is_gone_for_good() && failing_since.elapsed() < patience {
                     sleep(RETRY_PAUSE).await;
                 } else {
                     excluded.push(runner);

@@ -45,7 +45,8 @@ use crate::{
 const DEFAULT_PING: Duration = Duration::from_secs(30);
 /// How long a browser is given to take the closing handshake.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
-/// After so many workers have died over the same message it is given up.
+/// After so many workers have died over the same message it is given up. Where there is none to blame, it takes one more: a worker's
+/// end is nobody's fault as a rule.
 const MAX_DEATHS: u32 = 2;
 
 pub(crate) const GOING_AWAY: u16 = 1001;
@@ -303,7 +304,7 @@ impl Down<'_> {
                 self.buffer.give_up(self.buffer.sent_seq());
                 detached.notice.clone()
             }
-            DetachReason::WorkerDied if self.suspect.blame(first) >= MAX_DEATHS => {
+            DetachReason::WorkerDied if self.suspect.blame(first) => {
                 warn!(session = ?self.handshake.resume, "given up: workers die over it");
                 if let Some(first) = first {
                     self.buffer.give_up(first);
@@ -323,7 +324,7 @@ impl Down<'_> {
         let reattach = Reattach {
             acked_seq: self.buffer.acked_seq(),
             replay_until: self.buffer.sent_seq(),
-            deaths: self.suspect.deaths,
+            deaths: self.suspect.deaths_to_tell(),
             notice,
         };
         let connecting = attach::connect(&self.upstream, &self.handshake, Some(&reattach));
@@ -381,15 +382,20 @@ struct Suspect {
 }
 
 impl Suspect {
-    /// A worker has died over a message. Returns over how many that is.
-    fn blame(&mut self, first: Option<u64>) -> u32 {
+    /// A worker has died over a message. True if that is enough.
+    fn blame(&mut self, first: Option<u64>) -> bool {
         /// Without a message to blame, deaths further apart than this have nothing to do with each other.
         const MEMORY: Duration = Duration::from_mins(1);
         let is_same = self.first == first && (first.is_some() || self.last.is_some_and(|last| last.elapsed() < MEMORY));
         self.deaths = if is_same { self.deaths + 1 } else { 1 };
         self.first = first;
         self.last = Some(Instant::now());
-        self.deaths
+        self.deaths_to_tell() >= MAX_DEATHS
+    }
+
+    /// How many deaths count.
+    fn deaths_to_tell(&self) -> u32 {
+        if self.first.is_some() { self.deaths } else { self.deaths.saturating_sub(1) }
     }
 }
 
@@ -560,13 +566,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_same_message_is_blamed_again() {
         let mut suspect = Suspect::default();
-        assert_eq!(suspect.blame(Some(4)), 1);
-        assert_eq!(suspect.blame(Some(5)), 1);
+        assert!(!suspect.blame(Some(4)) && !suspect.blame(Some(5)));
+        assert_eq!(suspect.deaths_to_tell(), 1);
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert_eq!(suspect.blame(Some(5)), 2);
+        assert!(suspect.blame(Some(5)));
         // A session that can't even come back is blamed for that, unless it lived in between.
-        assert_eq!((suspect.blame(None), suspect.blame(None)), (1, 2));
+        assert!(!suspect.blame(None));
+        assert_eq!(suspect.deaths_to_tell(), 0);
+        assert!(!suspect.blame(None) && suspect.blame(None));
         tokio::time::advance(Duration::from_mins(2)).await;
-        assert_eq!(suspect.blame(None), 1);
+        assert!(!suspect.blame(None));
     }
 }

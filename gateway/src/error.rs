@@ -82,6 +82,12 @@ impl GatewayError {
         }
     }
 
+    /// Whether it was the connection to the runner that failed, and not the runner that answered.
+    pub(crate) fn is_connection_failure(&self) -> bool {
+        // Only what did not come over the wire has a source.
+        matches!(self, Self::Runner { status, .. } if std::error::Error::source(&**status).is_some())
+    }
+
     /// The one place where errors become HTTP statuses.
     fn status(&self) -> StatusCode {
         match self {

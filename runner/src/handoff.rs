@@ -127,6 +127,7 @@ impl Shared {
     pub(crate) async fn drain(&self, limit: Duration, progress: &watch::Sender<DrainProgress>) {
         self.set_draining();
         let began = Instant::now();
+        info!(sessions = self.here().len(), limit_s = limit.as_secs(), "draining: handing all sessions over");
         // Some may have been on their way here.
         while !self.here().is_empty() {
             self.hand_over_all(|| self.here(), began + limit, progress).await;

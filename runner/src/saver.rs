@@ -57,6 +57,11 @@ impl Mark {
     pub(crate) fn of(self, connection: u64) -> u64 {
         if self.connection == connection { self.seq } else { 0 }
     }
+
+    /// What holds after this one: another connection's counts only once something of it has been handled.
+    fn and_later(self, later: Self) -> Self {
+        if later.seq == 0 || (later.connection == self.connection && later.seq < self.seq) { self } else { later }
+    }
 }
 
 /// What is known of the snapshots of the sessions that are here.
@@ -91,6 +96,8 @@ struct State {
     paused_until: Option<Instant>,
     unsaved: Vec<Unsaved>,
     received: Mark,
+    /// As of the last snapshot that the worker has sent.
+    saved_mark: Mark,
     active: Option<Instant>,
     connections: u32,
     leaving: Option<DetachReason>,
@@ -214,7 +221,7 @@ impl Saver {
         }
         let (mark, state) = match loaded {
             Some(Restored { mark, saved, unsaved }) => {
-                let state = State { saved: Some(saved), unsaved, received: mark, ..State::default() };
+                let state = State { saved: Some(saved), unsaved, received: mark, saved_mark: mark, ..State::default() };
                 (mark, state)
             }
             None => (Mark::default(), State::default()),
@@ -312,7 +319,7 @@ impl Shared {
             self.discard(session);
             return;
         }
-        let change = self.saver.change(snapshot);
+        let mut change = self.saver.change(snapshot);
         debug!(
             ?session,
             bytes = change.size(),
@@ -323,6 +330,10 @@ impl Shared {
         );
         {
             let mut state = entry.state();
+            // A worker that has the session from its snapshot counts anew until something is handled.
+            let mark = state.saved_mark.and_later(Mark { connection: change.connection, seq: change.applied_seq });
+            state.saved_mark = mark;
+            (change.connection, change.applied_seq) = (mark.connection, mark.seq);
             note_unsaved(session, &mut state, &change);
             if change.full {
                 state.awaits_full = false;
@@ -538,4 +549,20 @@ fn note_unsaved(session: SessionId, state: &mut State, change: &Change) {
         }
     }
     state.unsaved.clone_from(&change.unsaved);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_never_go_back() {
+        let mark = |connection, seq| Mark { connection, seq };
+        assert_eq!(mark(1, 5).and_later(mark(1, 6)), mark(1, 6));
+        assert_eq!(mark(1, 5).and_later(mark(1, 0)), mark(1, 5));
+        assert_eq!(mark(1, 5).and_later(mark(1, 3)), mark(1, 5));
+        assert_eq!(mark(1, 5).and_later(mark(2, 0)), mark(1, 5));
+        assert_eq!(mark(1, 5).and_later(mark(2, 1)), mark(2, 1));
+        assert_eq!(mark(2, 1).of(1), 0);
+    }
 }

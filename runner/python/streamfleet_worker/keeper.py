@@ -19,6 +19,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 
 from streamfleet_worker import streamlit_compat
 from streamfleet_worker.recorder import Changes, Recorder, Unsaved, is_plain
+from streamfleet_worker.restore import Values, read_values
 from streamfleet_worker.values import type_name
 from streamfleet_worker.websocket import Admission
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamfleet_worker.outbox import Outbox
     from streamfleet_worker.streamlit_compat import FleetAppSession, SessionContent
+    from streamfleet_worker.uploads import FleetUploadedFileManager
     from streamfleet_worker.websocket import Opening, WebSocketStream
     from streamfleet_worker.wire import Message, Wire
 
@@ -58,6 +60,7 @@ class Keeper:
         session: FleetAppSession,
         *,
         max_bytes: int,
+        uploads: FleetUploadedFileManager | None = None,
         tell: Callable[..., None],
         end: Callable[[str], None],
     ) -> None:
@@ -67,6 +70,8 @@ class Keeper:
         self._tell = tell
         self._end = end
         self._loop = asyncio.get_running_loop()
+        self._uploads = uploads
+        self._uploading: asyncio.Task[None] | None = None
         self._recorder = Recorder(session.id, max_bytes, time.perf_counter)
 
         self._stream: WebSocketStream | None = None
@@ -91,8 +96,9 @@ class Keeper:
         self.is_muted = False
         # At rest, run once more for the browser's page to be right.
         self._refresh = False
-        # A restored session that has not run yet; one that does so, and from what state; what it
-        # is to run for once it has, and the message that said so.
+        # A restored session whose values are being read; one that has not run yet; one that does
+        # so, and from what state; what it is to run for once it has, and the message's number.
+        self._reading: asyncio.Future[Values] | None = None
         self._cold = False
         self._warming: ClientState | None = None
         self._postponed: list[ClientState | None] = []
@@ -133,25 +139,42 @@ class Keeper:
         if stream.may_have_lost_snapshot:
             self.take_snapshot()
 
-    def note_lost(self, lost: list[Unsaved]) -> None:
-        """Entries of the session before that didn't come back."""
-        for unsaved in lost:
-            self._recorder.note_lost(unsaved)
-
-    def start_restored(self) -> None:
-        """Make callbacks and fragments work again, by a run that the browser needn't see."""
+    def start_restored(self, pickles: list[tuple[str, bytes]]) -> None:
+        """A session that was in another process; its values are still pickled."""
         self.session.page_is_foreign = True
-        if self._notice:
-            # The last run may be what ended the process before.
+        reading = self._loop.run_in_executor(None, read_values, self.session.id, pickles)
+        self._reading = reading
+        lost = [Unsaved(key, "unknown", "it took too long to read") for key, _ in pickles]
+        limit = self._loop.call_later(_PICKLING_LIMIT, self._on_values, reading, Values({}, lost))
+
+        def done(_: object) -> None:
+            limit.cancel()
+            self._on_values(reading, reading.result())
+
+        reading.add_done_callback(done)
+
+    def _on_values(self, reading: asyncio.Future[Values], found: Values) -> None:
+        if self._reading is not reading or self._over or self.session.is_over:
+            return
+        self._reading = None
+        streamlit_compat.add_values(self.session, found.values)
+        for lost in found.lost:
+            self._recorder.note_lost(lost)
+        if self._notice or self._stream is None:
+            # The last run may be what ended the process before; or nobody is there to wait.
             self._cold = True
             self._say_notice()
-            return
-        # It shows what it does only if the browser's page may be behind.
-        self.is_muted = not self._opening.refresh
-        self._warm_up()
+        else:
+            # A run that makes callbacks and fragments work again. It shows what it does only if
+            # the browser's page may be behind.
+            self.is_muted = not self._opening.refresh
+            self._warm_up()
+        self._poke()
 
     def start_resumed(self) -> None:
         """A session that was here all the time."""
+        if self._reading is not None:
+            return  # It has hardly begun.
         if self._opening.refresh:
             self.session.take_messages()  # Of a run whose beginning may not have arrived.
             self._refresh = True
@@ -184,6 +207,7 @@ class Keeper:
             or self._pickling is not None
             or self.is_muted
             or self._warming is not None
+            or self._reading is not None
         ):
             self._has_backlog = True
             return Admission.WAIT
@@ -208,7 +232,7 @@ class Keeper:
             self._postponed_seq = seq
             return
         self._handled = max(self._handled, seq)
-        if not self.session.is_at_rest or self._pickling is not None:
+        if not self._is_settled or self._pickling is not None:
             return
         if self._blank and seq >= self._replay_until:
             self._blank = False
@@ -228,8 +252,8 @@ class Keeper:
 
     def before_run(self, client_state: ClientState | None) -> bool:
         """The first run of a session that starts cold is put off until it is warm."""
-        if self._postponed:
-            return True  # The one put off will do.
+        if self._postponed or self._reading is not None:
+            return True  # The one that comes will do.
         if not self._cold:
             return False
         self._cold = False
@@ -254,7 +278,7 @@ class Keeper:
             self._run_postponed()
         elif self._refresh and not self._releasing:
             self._refresh = self._cold = False
-            self.session.run(streamlit_compat.current_client_state(self.session))
+            self.session.run(self._current_state())
         else:
             self._say_notice()
             self._take()
@@ -265,12 +289,16 @@ class Keeper:
     def take_snapshot(self) -> None:
         """Send all of the session, as soon as it is at rest."""
         self._full = True
-        if self.session.is_at_rest and self._pickling is None and not self._over:
+        if self._is_settled and self._pickling is None and not self._over:
             self._take()
 
     def _take(self) -> None:
         started = time.perf_counter()
         self._pickling = None  # An attempt that is under way is void.
+        if self._awaits_uploads():
+            # What is handled meanwhile must not be acknowledged without it.
+            self.session.changed_at_rest = True
+            return
         self.session.changed_at_rest = False
         if not self.session.may_come_back:
             self._forget()
@@ -299,6 +327,21 @@ class Keeper:
             lambda done: self._pickled(attempt, done, content, core, full=full, so_far=so_far)
         )
         self._loop.call_later(_PICKLING_LIMIT, self._overdue, attempt)
+
+    def _awaits_uploads(self) -> bool:
+        """Whether files of the session are not stored yet; then a snapshot is made once they are."""
+        if self._uploads is None or not self._uploads.is_pending(self.session.id):
+            return False
+        if self._uploading is None:
+            settled = self._uploads.settled(self.session.id)
+            self._uploading = self._loop.create_task(settled, name="uploads")
+            self._uploading.add_done_callback(self._uploaded)
+        return True
+
+    def _uploaded(self, _done: asyncio.Task[None]) -> None:
+        self._uploading = None
+        if self._is_settled and self._pickling is None and not self._over:
+            self._take()
 
     def _compare(self, content: SessionContent, full: bool) -> tuple[Changes, float]:
         started = time.perf_counter()
@@ -419,12 +462,11 @@ class Keeper:
             self._tell(snapshot=snapshot)
 
     def _acknowledge(self) -> None:
-        if not self._handled:
-            return
         self._deliver()
         if self._stream is not None and not self._stream.is_closed:
+            # Also when there is nothing to acknowledge: it says that the session is at rest.
             self._stream.send_applied(self._handled)
-        else:
+        elif self._handled:
             self._tell(snapshot=self._snapshot())
 
     # --- Its end here ----------------------------------------------------------------------
@@ -434,7 +476,7 @@ class Keeper:
         if self._over:
             return
         self._releasing = True
-        if self._cold or self._postponed:
+        if self._cold or self._postponed or self._reading is not None:
             # Not run yet, so as it came; the message that it would have run for is not handled.
             self._let_go()
         elif not self.session.is_at_rest:
@@ -468,12 +510,24 @@ class Keeper:
     # --- Odds and ends ---------------------------------------------------------------------
 
     @property
+    def _is_settled(self) -> bool:
+        """Whether the session is at rest, with all that belongs to it."""
+        return self.session.is_at_rest and self._reading is None
+
+    @property
     def _opening(self) -> Opening:
         assert self._stream is not None
         return self._stream.opening
 
+    def _current_state(self) -> ClientState:
+        try:
+            return streamlit_compat.current_client_state(self.session)
+        except Exception:  # For one, a script that is running may be changing it.
+            _LOGGER.exception("Session %s is run as if its page were new", self.session.id)
+            return ClientState()
+
     def _warm_up(self) -> None:
-        self._warming = streamlit_compat.current_client_state(self.session)
+        self._warming = self._current_state()
         self._loop.call_soon_threadsafe(self._limit_unseen)
         self.session.run(self._warming)
 
@@ -494,7 +548,7 @@ class Keeper:
         if self._postponed:
             self._run_postponed()
         elif was_muted:
-            self.session.run(state or streamlit_compat.current_client_state(self.session))
+            self.session.run(state or self._current_state())
 
     def _wait_for_run(self) -> None:
         """Let repeated messages wait for the script from now on."""
@@ -505,7 +559,10 @@ class Keeper:
     def _say_notice(self) -> None:
         notice, self._notice = self._notice, ""
         if notice:
-            self.session.show_notice(notice)
+            try:
+                self.session.show_notice(notice)
+            except Exception:
+                _LOGGER.exception("Session %s was not told: %s", self.session.id, notice)
             self._deliver()
 
     def _deliver(self) -> None:

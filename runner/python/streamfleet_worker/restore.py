@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from streamlit.runtime.script_data import ScriptData
     from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
-    from streamfleet_worker.wire import Message
-
 _LOGGER: Final = get_logger(__name__)
 
 # Told to the user of a session that can't be made again.
@@ -28,46 +26,40 @@ STATE_LOST: Final = (
 )
 
 
-@dataclasses.dataclass(slots=True)
-class Restored:
-    """A session made again, and what of it is missing."""
-
-    session: AppSession
-    lost: list[Unsaved]
-
-
 def restore(
-    manager: WebsocketSessionManager,
-    script_data: ScriptData,
-    session_id: str,
-    snapshot: Message,
-    user_info: dict[str, Any],
-) -> Restored | None:
-    """The session, for the session manager to give to this user; None if it can't be made.
-
-    Nothing of it is unpickled for a user whose session it wasn't: the session is then as if it
-    held no values.
-    """
+    manager: WebsocketSessionManager, script_data: ScriptData, session_id: str, core: bytes
+) -> AppSession | None:
+    """The session without its values, to be given to its user; None if it can't be made."""
     try:
-        core = Core.from_bytes(snapshot.core)
-        session = streamlit_compat.build_session(manager, script_data, session_id, core)
+        return streamlit_compat.build_session(
+            manager, script_data, session_id, Core.from_bytes(core)
+        )
     except Exception:
         _LOGGER.exception("Session %s can't be restored: its snapshot can't be read", session_id)
         return None
-    values: dict[str, Any] = {}
-    lost: list[Unsaved] = []
-    if streamlit_compat.may_resume(session, user_info):
-        for entry in snapshot.values:
-            try:
-                values[entry.key] = load(entry.pickle)
-            except BaseException as error:  # noqa: BLE001 - the value's own code is run
-                reason = f"{type(error).__name__}: {error}"
-                lost.append(Unsaved(entry.key, "unknown", f"could not be read again: {reason}"))
-                _LOGGER.warning(
-                    "st.session_state[%r] of session %s is missing since it was restored: %s",
-                    entry.key,
-                    session_id,
-                    reason,
-                )
-    streamlit_compat.add_values(session, values)
-    return Restored(session, lost)
+
+
+@dataclasses.dataclass(slots=True)
+class Values:
+    """What could be read of a session's values, and what not."""
+
+    values: dict[str, Any]
+    lost: list[Unsaved]
+
+
+def read_values(session_id: str, entries: list[tuple[str, bytes]]) -> Values:
+    """The values again. Not on the event loop: what they need is imported, and may take long."""
+    found = Values({}, [])
+    for key, pickle in entries:
+        try:
+            found.values[key] = load(pickle)
+        except BaseException as error:  # noqa: BLE001 - the value's own code is run
+            reason = f"{type(error).__name__}: {error}"
+            found.lost.append(Unsaved(key, "unknown", f"could not be read again: {reason}"))
+            _LOGGER.warning(
+                "st.session_state[%r] of session %s is missing since it was restored: %s",
+                key,
+                session_id,
+                reason,
+            )
+    return found

@@ -11,7 +11,8 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamfleet_worker import streamlit_compat
 from streamfleet_worker.keeper import Keeper
 from streamfleet_worker.outbox import Outbox
-from streamfleet_worker.restore import STATE_LOST, Restored, restore
+from streamfleet_worker.restore import STATE_LOST, restore
+from streamfleet_worker.uploads import FleetUploadedFileManager
 from streamfleet_worker.websocket import WebSocketStream
 
 if TYPE_CHECKING:
@@ -106,16 +107,16 @@ class FleetSessions(WebsocketSessionManager):
         """Give the browser its session, or a new one."""
         stream = WebSocketStream.current()
         notice = ""
-        restored: Restored | None = None
+        restored: list[tuple[str, bytes]] | None = None
         if existing_session_id is not None:
             self._take_over(existing_session_id, user_info, stream)
         if stream is not None:
-            restored, notice = self._restore(stream, script_data, user_info)
+            restored, notice = self._restore(stream, script_data)
             # An id that can't be resumed must not keep the new session from the id that the
             # gateway has placed it by.
             if not self._may_resume(existing_session_id, user_info):
                 if restored is not None:
-                    streamlit_compat.drop_stored_session(self, restored.session.id)
+                    streamlit_compat.drop_stored_session(self, stream.opening.resume_session_id)
                 existing_session_id = None
                 session_id_override = session_id_override or stream.session_id
         session_id = super().connect_session(
@@ -130,28 +131,33 @@ class FleetSessions(WebsocketSessionManager):
             if session_id != existing_session_id:
                 keeper.start_fresh(notice)
             elif restored is not None:
-                keeper.note_lost(restored.lost)
-                keeper.start_restored()
+                keeper.start_restored(restored)
             else:
                 keeper.start_resumed()
         self.events.load.changed()
         return session_id
 
     def _restore(
-        self, stream: WebSocketStream, script_data: ScriptData, user_info: dict[str, Any]
-    ) -> tuple[Restored | None, str]:
-        """The session that came with the connection, stored to be resumed; or word of its loss."""
+        self, stream: WebSocketStream, script_data: ScriptData
+    ) -> tuple[list[tuple[str, bytes]] | None, str]:
+        """Store the session that came with the connection, to be resumed.
+
+        Returns its values, still pickled: they are nobody's business but its user's. Or else word
+        for the user of what is lost.
+        """
         opening = stream.opening
         snapshot, opening.restore = opening.restore, None
         session_id = opening.resume_session_id
         if snapshot is None or self.get_session_info(session_id) is not None:
             return None, ""
-        restored = restore(self, script_data, session_id, snapshot, user_info)
-        if restored is None:
+        session = restore(self, script_data, session_id, snapshot.core)
+        if session is None:
             return None, STATE_LOST
-        streamlit_compat.store_session(self, restored.session)
-        _tell_uploads(self, "mark_restored", session_id)
-        return restored, ""
+        streamlit_compat.store_session(self, session)
+        uploads = _uploads_of(self)
+        if uploads is not None:
+            uploads.mark_restored(session_id)
+        return [(entry.key, entry.pickle) for entry in snapshot.values], ""
 
     def _attach(self, session_id: str, stream: WebSocketStream) -> Keeper:
         info = self.get_active_session_info(session_id)
@@ -164,6 +170,7 @@ class FleetSessions(WebsocketSessionManager):
                 self.events.wire,
                 session,
                 max_bytes=self.events.max_snapshot_bytes,
+                uploads=_uploads_of(self),
                 tell=self.events.tell,
                 end=self.let_go,
             )
@@ -210,7 +217,9 @@ class FleetSessions(WebsocketSessionManager):
     def let_go(self, session_id: str) -> None:
         """End a session here; it may go on elsewhere."""
         self._streams.pop(session_id, None)
-        _tell_uploads(self, "release", session_id)
+        uploads = _uploads_of(self)
+        if uploads is not None:
+            uploads.release(session_id)
         super().close_session(session_id)
         self.events.forget(session_id)
         self.events.load.changed()
@@ -243,11 +252,9 @@ def session_manager_class(events: SessionEvents) -> type[FleetSessions]:
     return type("FleetSessionManager", (FleetSessions,), {"events": events})
 
 
-def _tell_uploads(manager: WebsocketSessionManager, what: str, session_id: str) -> None:
-    """Tell a manager of uploaded files that wants to know of sessions that come and go."""
-    tell = getattr(streamlit_compat.uploaded_files_of(manager), what, None)
-    if tell is not None:
-        tell(session_id)
+def _uploads_of(manager: WebsocketSessionManager) -> FleetUploadedFileManager | None:
+    uploads = streamlit_compat.uploaded_files_of(manager)
+    return uploads if isinstance(uploads, FleetUploadedFileManager) else None
 
 
 class FleetSessionStorage(SessionStorage):

@@ -25,10 +25,10 @@ from streamlit.config_option import ConfigOption
 from streamlit.logger import get_logger
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime import app_session
+from streamlit.runtime import app_session, scriptrunner
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent
+from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent, StopException
 from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.common import WidgetMetadata, is_element_id
@@ -106,6 +106,8 @@ def _seams() -> list[tuple[str, bool]]:
     found = [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
     option = config._config_options_template["server.port"]
     found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
+    if _HAS_RUN_DESCRIPTORS:
+        found.append(("RunDescriptor", hasattr(scriptrunner, "RunDescriptor")))
     state = SessionState()
     found += [
         (f"SessionState.{name}", hasattr(state, name))
@@ -368,8 +370,6 @@ class FleetAppSession(AppSession):
         started: dict[str, Any] = {"page_script_hash": page, "fragment_ids_this_run": [fragment]}
         finished: dict[str, Any] = {}
         if _HAS_RUN_DESCRIPTORS:
-            from streamlit.runtime import scriptrunner
-
             descriptor = vars(scriptrunner)["RunDescriptor"].create([fragment])
             started["run_descriptor"] = finished["run_descriptor"] = descriptor
         handle = self._handle_scriptrunner_event_on_event_loop
@@ -387,10 +387,17 @@ class FleetAppSession(AppSession):
     # Streamlit wakes the event loop once for each message of a script. Once for as many as
     # there are is enough: while the script holds the interpreter, the loop couldn't run anyway.
     def _on_scriptrunner_event(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            self._look_at_event(*args, **kwargs)
-        except Exception:
-            _LOGGER.exception("The end of a run could not be told")
+        if kwargs.get("event") == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:
+            self._append_event(args, kwargs)  # Most of them are.
+            return
+        for _ in range(2):
+            try:
+                self._look_at_event(*args, **kwargs)
+            except StopException:
+                continue  # Meant for the script, which has just ended.
+            except Exception:
+                _LOGGER.exception("The end of a run could not be told")
+            break
         self._append_event(args, kwargs)
 
     def _append_event(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -408,8 +415,10 @@ class FleetAppSession(AppSession):
     def _look_at_event(
         self, runner: ScriptRunner | None, event: ScriptRunnerEvent, *_: Any, **__: Any
     ) -> None:
-        if runner is None or event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:
+        if runner is None:
             return
+        if event == ScriptRunnerEvent.SHUTDOWN and hasattr(_on_this_thread, "end"):
+            _on_this_thread.end.is_told = True
         listener = self.run_listener
         if event == ScriptRunnerEvent.SCRIPT_STARTED:
             if not hasattr(_on_this_thread, "end"):
@@ -418,16 +427,12 @@ class FleetAppSession(AppSession):
                 listener.started(runner, self.id)
             return
         message = None if listener is None else listener.finished(runner)
-        if message is None:
+        if message is None or event == ScriptRunnerEvent.SHUTDOWN:
             return
         # Streamlit's own commands still work here, on the thread of the script that has ended.
         if event == ScriptRunnerEvent.FRAGMENT_STOPPED_WITH_SUCCESS:
             # What a fragment writes once it has ended lands on the page's other elements.
             streamlit.toast(message, icon="\N{NO ENTRY}", duration="infinite")
-        elif event == ScriptRunnerEvent.SHUTDOWN:
-            # It was interrupted where Streamlit doesn't expect it, and skipped its own end.
-            ended = {"event": ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS}
-            self._append_event((runner,), ended)
         else:
             streamlit.error(message, icon="\N{NO ENTRY}")
 
@@ -440,6 +445,11 @@ class FleetAppSession(AppSession):
         while events:
             args, kwargs = events.popleft()
             try:
+                if kwargs.get("event") == ScriptRunnerEvent.SHUTDOWN and is_running(self):
+                    # It left by an exception that Streamlit doesn't know, without another word.
+                    self._handle_scriptrunner_event_on_event_loop(
+                        args[0], ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS
+                    )
                 self._handle_scriptrunner_event_on_event_loop(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - handed to the loop
                 # One event's failure must not take the ones behind it along.
@@ -454,8 +464,6 @@ class FleetAppSession(AppSession):
         if runner is not self._scriptrunner:
             return  # It has said so itself.
         _LOGGER.warning("A script has ended its thread; use st.stop to end a run.")
-        if is_running(self):
-            self._append_event((runner, ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS), {})
         ended = {"event": ScriptRunnerEvent.SHUTDOWN, "client_state": self._client_state}
         self._append_event((runner,), ended)
 
@@ -474,10 +482,11 @@ class _EndOfThread:
     def __init__(self, session: FleetAppSession, runner: ScriptRunner) -> None:
         self._session = weakref.ref(session)
         self._runner = runner
+        self.is_told = False
 
     def __del__(self) -> None:
         session = self._session()
-        if session is not None:
+        if session is not None and not self.is_told:
             with contextlib.suppress(RuntimeError):  # The loop is closed.
                 session._event_loop.call_soon_threadsafe(session.thread_ended, self._runner)
 
@@ -697,7 +706,7 @@ def build_session(
 
 
 def add_values(session: AppSession, values: dict[str, Any]) -> None:
-    """Give a session that `build_session` made its entries of `st.session_state`."""
+    """Give a session that `build_session` made its entries of `st.session_state`. Only at rest."""
     session._session_state._old_state.update(values)
 
 

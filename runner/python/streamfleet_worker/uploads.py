@@ -76,6 +76,10 @@ class FleetUploadedFileManager(MemoryUploadedFileManager):
         self._restored.pop(session_id, None)
         super().remove_session_files(session_id)
 
+    def is_pending(self, session_id: str) -> bool:
+        """Whether a file of the session still waits to be stored."""
+        return bool(self._writer.pending(session_id))
+
     async def settled(self, session_id: str) -> None:
         """Wait until each file that the session has by now was stored, or could not be.
 

@@ -105,6 +105,8 @@ class WebSocketStream:
         # The app is told that the browser is gone, whatever else it sends.
         self._cut = False
         self._snapshot_sent = float("-inf")
+        # What may be unsent besides, in bytes.
+        self._allowance = 0
 
     def enter_task(self) -> None:
         """Make this the stream of the current task."""
@@ -242,7 +244,10 @@ class WebSocketStream:
         connection = self._connection
         if self._ended or connection.closed:
             return
-        if connection.unsent_bytes > _UNSENT_LIMIT:
+        unsent = connection.unsent_bytes
+        if unsent <= _UNSENT_LIMIT:
+            self._allowance = 0
+        elif unsent > _UNSENT_LIMIT + self._allowance:
             self._ended = True
             connection.abort()
             return
@@ -260,6 +265,8 @@ class WebSocketStream:
         """Send a snapshot of the session."""
         self._snapshot_sent = self._loop.time()
         self._connection.send(snapshot=snapshot)
+        # It isn't the browser who is slow to take it.
+        self._allowance = self._connection.unsent_bytes
 
     def send_applied(self, seq: int) -> None:
         """Say up to where the browser's messages have had their effect."""

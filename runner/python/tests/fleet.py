@@ -166,7 +166,13 @@ async def worker(script, flags=(), **init):
     inbox = Inbox()
     control = Control(wire)
     control.connection_made(Transport(control, wire.control_event.FromString, inbox))
-    fields = {"script_path": str(script), "max_snapshot_bytes": 0, "run_timeout_ms": 0, **init}
+    fields = {
+        "script_path": str(script),
+        "max_snapshot_bytes": 0,
+        "run_timeout_ms": 0,
+        "calls_path": "",
+        **init,
+    }
     app = build_app(wire, control, str(script), SimpleNamespace(**fields))
     lifespan = Lifespan(app)
     await lifespan.startup()

@@ -1,6 +1,8 @@
 """Sessions that go on in another process."""
 
 import inspect
+import pickle
+import time
 
 import pytest
 from elsewhere import elsewhere
@@ -477,6 +479,11 @@ class _Noisy:
         return _load_noisy, ()
 
 
+class _SlowToRead:
+    def __reduce__(self):
+        return time.sleep, (0.5,)
+
+
 def _load_noisy():
     _Noisy.loads += 1
     return _Noisy()
@@ -581,6 +588,74 @@ def test_released_before_it_has_run(app):
     run(there())
 
 
+SLOW = b"\0" + pickle.dumps(_SlowToRead())
+
+
+def test_values_are_read_while_others_are_served(app):
+    script = app(COUNTER)
+    saved = run(counted(script))
+    saved["snapshot"]["values"]["slow"] = SLOW
+
+    async def there():
+        async with worker(script) as host:
+            tab = await come_back(host, saved)
+            await tab.click("Add", wait=False)
+            host.ask("ping", number=1)
+            host.ask("take_snapshot", session_id=tab.session_id)
+            host.session(tab.session_id).request_rerun(None)
+            other = await Browser(host, "33333333-3333-4333-8333-333333333333").open()
+            await other.rerun()
+            assert host.keeper(tab.session_id)._reading is not None, "it was not slow enough"
+            assert tab.inbox.kinds() == ["accepted", "bound"]
+            await tab.applied(tab.seq)
+            assert load(tab.store.values["n"]) == 3
+            assert "slow" in tab.store.values
+
+    run(there())
+
+
+@pytest.mark.parametrize("end", ["release", "leave", "come back"])
+def test_the_end_comes_while_values_are_read(app, end):
+    script = app(COUNTER)
+    saved = run(counted(script))
+    saved["snapshot"]["values"]["slow"] = SLOW
+
+    async def there():
+        async with worker(script) as host:
+            tab = await come_back(host, saved)
+            if end == "release":
+                host.ask("release", session_id=tab.session_id)
+                assert tab.inbox.kinds()[-1] == "released"
+                assert "snapshot" not in tab.inbox.kinds()
+                return
+            if end == "leave":
+                tab.leave()
+                await poll(lambda: not host.sessions.list_active_sessions())
+                await poll(lambda: host.keeper(tab.session_id)._cold)
+            tab.number, tab.seq = 2, 0
+            await tab.open(resume_session_id=tab.session_id)
+            await tab.click("Add")
+            assert tab.texts() == ["3"]
+
+    run(there())
+
+
+def test_values_that_take_too_long_to_read(app, monkeypatch):
+    monkeypatch.setattr(keeper_module, "_PICKLING_LIMIT", 0.1)
+    script = app(COUNTER)
+    saved = run(counted(script))
+    saved["snapshot"]["values"]["slow"] = SLOW
+
+    async def there():
+        async with worker(script) as host:
+            tab = await come_back(host, saved, refresh=True)
+            await tab.inbox.event("snapshot")
+            assert tab.texts() == ["0"]
+            assert tab.store.unsaved["slow"].reason == "it took too long to read"
+
+    run(there())
+
+
 def test_a_script_that_never_ends_is_shown_after_a_while(app, monkeypatch):
     monkeypatch.setattr(keeper_module, "_UNSEEN_LIMIT", 0.3)
     script = app("""
@@ -623,7 +698,7 @@ while s.get("forever"):
 
 
 def test_the_browser_leaves_during_the_first_run(app):
-    script = app(COUNTER + "import time\nfor _ in range(50): time.sleep(0.02); st.empty()")
+    script = app(COUNTER + "import time\nfor _ in range(20): time.sleep(0.02); st.empty()")
     saved = run(counted(script, clicks=1))
 
     async def there():

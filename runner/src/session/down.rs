@@ -151,9 +151,13 @@ impl Down {
             stream_event::Kind::Close(close) => {
                 self.queue.push_back(session_response::Kind::Close(close));
             }
-            stream_event::Kind::Snapshot(snapshot) => self.pool.shared().save(*snapshot),
+            stream_event::Kind::Snapshot(snapshot) => {
+                self.at_rest(snapshot.applied_seq);
+                self.pool.shared().save(*snapshot);
+            }
             stream_event::Kind::AppliedSeq(seq) => {
-                if let Some(session) = self.session() {
+                self.at_rest(seq);
+                if let Some(session) = self.session().filter(|_| seq != 0) {
                     self.pool.shared().applied(session, Mark { connection: self.connection, seq });
                 }
             }
@@ -193,13 +197,17 @@ impl Down {
         let _ = self.bound.set(Bound { fence, entry });
     }
 
+    /// The session's script has come to rest, with all messages up to this one dealt with.
+    fn at_rest(&mut self, seq: u64) {
+        if seq >= self.replay_until {
+            self.quarantine = None;
+        }
+    }
+
     fn tell_applied(&mut self, mark: Mark) {
         let seq = mark.of(self.connection);
         if seq == 0 {
             return;
-        }
-        if seq >= self.replay_until {
-            self.quarantine = None;
         }
         self.queue.push_back(session_response::Kind::AppliedSeq(seq));
     }

@@ -124,10 +124,11 @@ impl Fleet {
         }
     }
 
-    /// The number of the runner that a session is pinned to.
+    /// The number of the runner that a session is pinned to; one that is between two is waited for.
     pub async fn owner(&self, session: &str) -> usize {
         let key = format!("streamfleet:default:pin:{{{session}}}");
-        let pinned: String = self.redis.command(&["HGET", &key, "runner"]).await.unwrap();
+        let pinned = async || self.redis.command::<String>(&["HGET", &key, "runner"]).await;
+        let pinned = streamfleet_testkit::wait::until("a session to be pinned", LIMIT, pinned).await.unwrap();
         let of = |number: &usize| pinned.starts_with(&format!("r{number}-"));
         (0..self.runners.len()).find(of).unwrap_or_else(|| panic!("{session} is pinned to {pinned}"))
     }
