@@ -40,6 +40,7 @@ test("a worker killed while its user types is not missed", { skip }, () =>
     let typed = "";
     for (let round = 1; round <= ROUNDS; round++) {
       const { pid: victim } = await status(page);
+      await field.press("End");
       await field.pressSequentially(`before ${round}, `);
       process.kill(victim, "SIGKILL");
       await field.pressSequentially(`after ${round}. `);

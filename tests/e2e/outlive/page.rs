@@ -4,7 +4,7 @@ use streamfleet_testkit::browser::Browser;
 use streamfleet_testkit::tree::Snapshot;
 use streamfleet_testkit::wire::{ClientState, WidgetValue};
 
-use crate::server::{shown, shown_number};
+use crate::server::shown;
 
 /// What tells the text that names the serving process, which is the one thing that may change when a session moves.
 const NAMES_PROCESS: &[u8] = b"runner=";
@@ -54,7 +54,8 @@ pub async fn until_counted(browser: &mut Browser, name: &str, value: i64) {
         if let Err(error) = browser.settle().await {
             panic!("{error}, in session {session}, with {name}={:?} for {value}", shown(browser, name));
         }
-        let count = shown_number(browser, name);
+        // A run that was stopped may have shown none.
+        let count = shown(browser, name).map_or(0, |count| count.parse().unwrap());
         assert!(count <= value, "{name} is {count} instead of {value}, in session {session}");
         if count == value {
             return;
