@@ -32,14 +32,16 @@ test("a worker killed while its user types is not missed", { skip }, () =>
   visiting(browser, server.url, "failover", async (page) => {
     const click = () => page.getByRole("button", { name: "Count" }).click();
     const field = page.getByLabel("Text");
+    await status(page);
+    await settled(page);
     const sockets = [];
     page.on("websocket", (socket) => sockets.push(socket.url()));
-    await settled(page);
     await page.evaluate(() => (window.sameDocument = true));
 
     let typed = "";
     for (let round = 1; round <= ROUNDS; round++) {
       const { pid: victim } = await status(page);
+      await field.press("End");
       await field.pressSequentially(`before ${round}, `);
       process.kill(victim, "SIGKILL");
       await field.pressSequentially(`after ${round}. `);

@@ -30,7 +30,12 @@ async fn what_cannot_be_kept_is_named_and_the_rest_survives() {
 
 #[tokio::test]
 async fn an_old_worker_is_replaced_under_its_users() {
-    let server = launch("clicks", 2).env("STREAMFLEET_WORKER_MAX_AGE", "3").start().await.unwrap();
+    let server = launch("clicks", 2)
+        .env("STREAMFLEET_LOG_LEVEL", "info")
+        .env("STREAMFLEET_WORKER_MAX_AGE", "3")
+        .start()
+        .await
+        .unwrap();
     wait_for_workers(&server, 2).await;
     let mut browsers = Vec::new();
     for _ in 0..6 {
@@ -55,8 +60,10 @@ async fn an_old_worker_is_replaced_under_its_users() {
 
 #[tokio::test]
 async fn a_worker_that_has_grown_is_replaced_under_its_users() {
-    // Without the hoard a worker has half of it.
-    let server = launch("runaway", 2).env("STREAMFLEET_WORKER_MAX_MEMORY", "350MiB").start().await.unwrap();
+    // Without the hoard, of 300 MB, a worker has less than half of it.
+    let launch =
+        launch("runaway", 2).env("STREAMFLEET_LOG_LEVEL", "info").env("STREAMFLEET_WORKER_MAX_MEMORY", "250MiB");
+    let server = launch.start().await.unwrap();
     wait_for_workers(&server, 2).await;
     let mut browser = Browser::open(server.endpoint()).await.unwrap();
     count(&mut browser, 1).await;

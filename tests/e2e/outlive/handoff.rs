@@ -67,8 +67,8 @@ async fn a_drain_says_how_far_it_is() {
     }
     assert_eq!(last, DrainProgress { total: there, moved: there, left: 0, incomplete: 0 });
     for browser in &mut browsers {
-        assert_eq!(fleet.owner(browser.client.session_id()).await, 1);
         count(browser, 2).await;
+        assert_eq!(fleet.owner(browser.client.session_id()).await, 1);
         assert_eq!(shown(browser, "runner").as_deref(), Some("r1"));
     }
     // Nobody comes any more.
@@ -121,7 +121,7 @@ async fn a_second_signal_does_not_wait() {
     let server = &mut fleet.runners[owner].server;
     server.signal(Signal::TERM).unwrap();
     // Two signals at once would be one.
-    until("the runner to drain", || server.output().contains("drain")).await;
+    until("the runner to drain", || server.output().contains("stopping")).await;
     server.signal(Signal::TERM).unwrap();
     server.wait(LIMIT).await.unwrap();
     open_gate(&folder);

@@ -1,11 +1,10 @@
 //! What a user sees, and waits to see.
 
 use streamfleet_testkit::browser::Browser;
-use streamfleet_testkit::client::ClientError;
 use streamfleet_testkit::tree::Snapshot;
 use streamfleet_testkit::wire::{ClientState, WidgetValue};
 
-use crate::server::{shown, shown_number};
+use crate::server::shown;
 
 /// What tells the text that names the serving process, which is the one thing that may change when a session moves.
 const NAMES_PROCESS: &[u8] = b"runner=";
@@ -55,7 +54,8 @@ pub async fn until_counted(browser: &mut Browser, name: &str, value: i64) {
         if let Err(error) = browser.settle().await {
             panic!("{error}, in session {session}, with {name}={:?} for {value}", shown(browser, name));
         }
-        let count = shown_number(browser, name);
+        // A run that was stopped may have shown none.
+        let count = shown(browser, name).map_or(0, |count| count.parse().unwrap());
         assert!(count <= value, "{name} is {count} instead of {value}, in session {session}");
         if count == value {
             return;
@@ -70,12 +70,15 @@ pub async fn count(browser: &mut Browser, value: i64) {
 }
 
 /// Receives until a toast is shown, and returns its text.
-pub async fn toast(browser: &mut Browser) -> Result<String, ClientError> {
+pub async fn toast(browser: &mut Browser) -> String {
     loop {
         if let Some(body) = browser.page.tree.element_strings(&TOAST_BODY).into_iter().next() {
-            return Ok(body);
+            return body;
         }
-        let message = browser.client.next().await?;
-        browser.page.absorb(&message)?;
+        let message = browser.client.next().await.unwrap_or_else(|error| {
+            let contents: Vec<_> = browser.page.tree.contents().iter().map(|c| c.escape_ascii().to_string()).collect();
+            panic!("{error}, and nobody told the user; the page has {contents:#?}")
+        });
+        browser.page.absorb(&message).unwrap();
     }
 }

@@ -10,7 +10,7 @@ const WORKERS: u32 = 2;
 
 /// An app on two workers; somebody who is about to do something stupid, and neighbours in both.
 async fn start(settings: &[(&str, &str)]) -> (Server, Browser, Vec<Browser>) {
-    let mut launch = launch("runaway", WORKERS);
+    let mut launch = launch("runaway", WORKERS).env("STREAMFLEET_LOG_LEVEL", "info,streamfleet_runner=debug");
     for (name, value) in settings {
         launch = launch.env(name, value);
     }
@@ -28,11 +28,15 @@ async fn start(settings: &[(&str, &str)]) -> (Server, Browser, Vec<Browser>) {
     (server, culprit, browsers)
 }
 
-/// Presses the fatal button: the user is told, everybody's counts are right, and everybody can go on.
-async fn press_and_go_on(button: &str, mut culprit: Browser, mut neighbours: Vec<Browser>) {
+/// Presses the fatal button, whose run can't be tried for ever: the user is told so by a toast, and all can go on.
+async fn press_and_go_on(button: &str, mut culprit: Browser, neighbours: Vec<Browser>) {
     press(&mut culprit, button).await;
-    let told = toast(&mut culprit).await.unwrap();
-    eprintln!("{button}: {told}");
+    eprintln!("{button}: {}", toast(&mut culprit).await);
+    go_on(culprit, neighbours).await;
+}
+
+/// Everybody's counts are right, and everybody can go on.
+async fn go_on(mut culprit: Browser, mut neighbours: Vec<Browser>) {
     for clicks in 2..=4 {
         count(&mut culprit, clicks).await;
         for neighbour in &mut neighbours {
@@ -43,8 +47,13 @@ async fn press_and_go_on(button: &str, mut culprit: Browser, mut neighbours: Vec
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_given_up() {
-    let (_server, culprit, neighbours) = start(&[("STREAMFLEET_RUN_TIMEOUT", "3")]).await;
-    press_and_go_on("spin", culprit, neighbours).await;
+    let (_server, mut culprit, neighbours) = start(&[("STREAMFLEET_RUN_TIMEOUT", "3")]).await;
+    let worker = shown_number(&culprit, "pid");
+    press(&mut culprit, "spin").await;
+    // It has shown what it has, and the page says why there is no more.
+    culprit.wait_for("This run was stopped").await.unwrap();
+    go_on(culprit, neighbours).await;
+    assert!(std::path::Path::new(&format!("/proc/{worker}")).exists(), "its worker had to go with it");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,7 +49,8 @@ pub(crate) fn own_python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-env/py/bin/python")
 }
 
-/// A port that nobody listens on. It is drawn outside of the range that the system hands to outgoing connections.
+/// A port that nobody listens on, and that no other test is given while this process lives. It is drawn outside of the
+/// range that the system hands to outgoing connections.
 ///
 /// # Panics
 /// If a thousand draws find none.
@@ -59,8 +61,23 @@ pub fn free_port() -> u16 {
     (0..1000)
         .map(|_| start.wrapping_add(DRAWS.fetch_add(1, Ordering::Relaxed).wrapping_mul(104_729)) % 12_000)
         .filter_map(|draw| u16::try_from(20_000 + draw).ok())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| reserve(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap_or_else(|| panic!("no free port among a thousand"))
+}
+
+/// Keeps other tests from being given this port before the server that it is for listens there. False if one has it.
+fn reserve(port: u16) -> bool {
+    // Locks end with their files, and those with the process.
+    static RESERVED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("streamfleet-test-ports");
+    let file = std::fs::create_dir_all(&folder).and_then(|()| File::create(folder.join(port.to_string())));
+    match (file, RESERVED.lock()) {
+        (Ok(file), Ok(mut reserved)) if file.try_lock().is_ok() => {
+            reserved.push(file);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// A server to be started: plain Streamlit or Streamfleet, with one app.
@@ -310,6 +327,13 @@ mod tests {
             assert!(Instant::now() < deadline, "the process group is still there");
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    #[test]
+    fn a_port_is_given_once() {
+        let ports: std::collections::BTreeSet<u16> = (0..100).map(|_| free_port()).collect();
+        assert_eq!(ports.len(), 100);
+        assert!(ports.into_iter().all(|port| !reserve(port)));
     }
 
     #[tokio::test]
