@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -13,93 +13,21 @@ use streamfleet_testkit::http as plain_http;
 use streamfleet_testkit::process::Server;
 use streamfleet_testkit::wire::ClientState;
 
-use crate::server::{LIMIT, click, launch, shown_number, start, until, wait_for_workers, workers};
-
-/// How long everybody may take to be served again after a worker has been killed. The product's promise is 3 s on an idle
-/// machine; here many tests run beside each other.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+use crate::outlive::clickers::Clickers;
+use crate::server::{LIMIT, click, launch, start, until, wait_for_workers, workers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_worker_takes_only_its_own_users_along() {
+async fn a_killed_worker_is_replaced_and_its_users_stay() {
     let server = start("clicks", 2).await;
-    let mut browsers = Vec::new();
-    for _ in 0..20 {
-        browsers.push(Browser::open(server.endpoint()).await.unwrap());
-    }
-    let victim = shown_number(&browsers[0], "pid");
-    let killed = Arc::new(AtomicBool::new(false));
-    let enough = Arc::new(AtomicBool::new(false));
-    let clicks = Arc::new(AtomicUsize::new(0));
-
-    let users: Vec<_> = browsers
-        .into_iter()
-        .map(|browser| {
-            let affected = shown_number(&browser, "pid") == victim;
-            let course =
-                Course { killed: Arc::clone(&killed), enough: Arc::clone(&enough), clicks: Arc::clone(&clicks) };
-            tokio::spawn(user(browser, affected, course))
-        })
-        .collect();
-    until("everybody to be clicking", || clicks.load(Ordering::SeqCst) >= 100).await;
-    killed.store(true, Ordering::SeqCst);
-    let pid = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    let mut clickers = Clickers::start(server.endpoint(), 20).await;
+    let victim = workers(&server)[0];
+    kill_process(victim, Signal::KILL).unwrap();
     let start = Instant::now();
-    until("the worker to be gone", || !workers(&server).contains(&pid)).await;
+    until("the worker to be gone", || !workers(&server).contains(&victim)).await;
     wait_for_workers(&server, 2).await;
     eprintln!("the worker was replaced after {:?}", start.elapsed());
-    enough.store(true, Ordering::SeqCst);
-
-    let mut outages = Vec::new();
-    for user in users {
-        outages.extend(user.await.unwrap());
-    }
-    outages.sort_unstable();
-    eprintln!("users were without an answer for {outages:?}");
-    assert_eq!(outages.len(), 10);
-    assert!(outages.iter().all(|outage| *outage < RECOVERY_LIMIT), "somebody was not served in time");
-}
-
-/// How far the test has come.
-struct Course {
-    /// The worker has been killed.
-    killed: Arc<AtomicBool>,
-    /// The users may stop.
-    enough: Arc<AtomicBool>,
-    /// Clicks that have been answered.
-    clicks: Arc<AtomicUsize>,
-}
-
-/// Clicks until told that it is enough, and checks every count. Returns how long the user was without an answer, if the
-/// connection was lost.
-async fn user(mut browser: Browser, affected: bool, course: Course) -> Option<Duration> {
-    let Course { killed, enough, clicks } = course;
-    let mut expected = 0;
-    let mut outage = None;
-    while !enough.load(Ordering::SeqCst) || (affected && outage.is_none()) {
-        let before = Instant::now();
-        match click(&mut browser).await {
-            Ok(count) => {
-                expected += 1;
-                assert_eq!(count, expected);
-                clicks.fetch_add(1, Ordering::SeqCst);
-            }
-            Err(ClientError::Closed { .. }) => {
-                assert!(affected && killed.load(Ordering::SeqCst), "a user of another worker was disconnected");
-                // As a browser does: try until it works.
-                while browser.reconnect().await.is_err() {
-                    assert!(before.elapsed() < LIMIT);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                outage = Some(before.elapsed());
-                expected = 0;
-                assert_eq!(shown_number(&browser, "count"), 0, "state came back that nothing had kept");
-            }
-            Err(error) => panic!("{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    outage
+    clickers.click_on(2).await;
+    clickers.finish().await.report("with a worker killed");
 }
 
 #[tokio::test]

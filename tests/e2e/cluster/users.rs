@@ -68,11 +68,8 @@ async fn user(mut browser: Browser, enough: Arc<AtomicBool>, clicks: Arc<AtomicU
     loop {
         let last = enough.load(Ordering::SeqCst);
         let before = Instant::now();
-        match click(&mut browser).await {
-            Ok(count) => {
-                expected += 1;
-                assert_eq!(count, expected, "a wrong count, in session {}", browser.client.session_id());
-            }
+        match count_to(&mut browser, expected + 1).await {
+            Ok(()) => expected += 1,
             Err(ClientError::Closed { .. }) => {
                 expected = come_back(&mut browser, expected, &mut report).await;
             }
@@ -85,6 +82,18 @@ async fn user(mut browser: Browser, enough: Arc<AtomicBool>, clicks: Arc<AtomicU
         }
         tokio::time::sleep(THINK_TIME).await;
     }
+}
+
+/// Clicks once, and waits for the count that has to follow. Where the session moves just then, the one before may be shown
+/// once more.
+async fn count_to(browser: &mut Browser, expected: i64) -> Result<(), ClientError> {
+    let mut count = click(browser).await?;
+    while count < expected {
+        browser.settle().await?;
+        count = shown_number(browser, "count");
+    }
+    assert_eq!(count, expected, "a wrong count, in session {}", browser.client.session_id());
+    Ok(())
 }
 
 /// Connects again, as a browser does: until it works. Returns the count that is shown then.

@@ -3,14 +3,14 @@
 //! With `STREAMFLEET_SOAK=1` (and nextest's profile `soak`, which gives it the time) the long versions are run.
 
 mod acts;
-mod clickers;
+pub mod clickers;
 mod crowd;
 mod edges;
 mod fencing;
 mod handoff;
 mod hibernation;
 mod matrix;
-mod page;
+pub mod page;
 mod restart;
 mod runaway;
 mod tampering;
