@@ -96,7 +96,7 @@ impl Calls {
             call_request::Kind::PutFile(put) => self.put_file(put, reader).await,
             call_request::Kind::GetFile(get) => self.get_file(get, &mut writer).await?,
             call_request::Kind::DeleteFiles(delete) => self.delete_files(delete).await,
-            call_request::Kind::Part(_) => failed("a part of nothing", false),
+            call_request::Kind::Part(_) => failed(&"a part of nothing", false),
         };
         send(&mut writer, answer).await
     }
@@ -104,7 +104,7 @@ impl Calls {
     async fn put_file(&self, put: PutFile, reader: FrameReader) -> call_response::Kind {
         let (session, file) = match ids(&put.session_id, &put.file_id) {
             Ok(ids) => ids,
-            Err(error) => return failed(error, false),
+            Err(error) => return failed(&error, false),
         };
         let head = FileHead { name: put.name, mime_type: put.r#type, size: put.size };
         let parts = stream::unfold(Some(reader), |reader| async {
@@ -139,7 +139,7 @@ impl Calls {
             match part {
                 Ok(part) if part.is_empty() => {}
                 Ok(part) => send(writer, call_response::Kind::Part(part)).await?,
-                Err(error) => return Ok(failed(error, true)),
+                Err(error) => return Ok(failed(&error, true)),
             }
         }
         Ok(call_response::Kind::Part(Bytes::new()))
@@ -149,7 +149,7 @@ impl Calls {
         let files: Result<Vec<FileId>, _> = delete.file_ids.iter().map(|id| id.parse()).collect();
         let (session, files) = match (delete.session_id.parse::<SessionId>(), files) {
             (Ok(session), Ok(files)) => (session, files),
-            (Err(error), _) | (_, Err(error)) => return failed(error, false),
+            (Err(error), _) | (_, Err(error)) => return failed(&error, false),
         };
         if !(self.has)(session) {
             return call_response::Kind::NotFound(NotFound {});
@@ -165,12 +165,12 @@ fn ids(session: &str, file: &str) -> Result<(SessionId, FileId), IdError> {
     Ok((session.parse()?, file.parse()?))
 }
 
-fn failed(reason: impl ToString, may_pass: bool) -> call_response::Kind {
+fn failed(reason: &dyn ToString, may_pass: bool) -> call_response::Kind {
     call_response::Kind::Failed(Failed { reason: reason.to_string(), may_pass })
 }
 
 fn blob_failed(error: &BlobError) -> call_response::Kind {
-    failed(error, error.may_pass())
+    failed(&error, error.may_pass())
 }
 
 async fn receive(reader: &mut FrameReader) -> io::Result<call_request::Kind> {
