@@ -63,7 +63,8 @@ fn read_runner(entry: &Value, runner: &str, owners: &mut Owners) {
             let (owner, _) = owners.by_epoch.entry(key.clone()).or_insert((runner.to_owned(), since));
             assert_eq!(owner, runner, "{key:?}");
         }
-        "fenced: the session has another owner" => {
+        // By its pin, or by its snapshot.
+        said if said.starts_with("fenced: ") => {
             assert!(fields["new_epoch"].as_u64() > fields["epoch"].as_u64(), "fenced by an older epoch: {fields}");
             owners.fenced.push(shown_digits(&fields["session"]));
         }
