@@ -20,14 +20,19 @@ use tracing::{debug, info, warn};
 
 use crate::{saver::Entry, shared::Shared, slot::Slot};
 
-/// Sessions that are moved at once: more would only wait for each other where they arrive.
+/// Sessions that are moved at once.
 const CONCURRENCY: usize = 8;
+/// How often one leaves, unless the time is too short for so many: where they arrive each has its script run, and all at once they would
+/// keep each other waiting, and everybody else there. 200 sessions take 5 s.
+const PACE: Duration = Duration::from_millis(25);
 /// How long a session counts among those; a script that runs for longer is waited for beside them.
 const SHARE: Duration = Duration::from_secs(1);
 /// How long the last snapshot may take to be stored before the session is moved.
 const STORE_LIMIT: Duration = Duration::from_mins(2);
 /// How long a script that is stopped may take to rest.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long a session that rests may take to leave.
+const HIBERNATION_LIMIT: Duration = Duration::from_secs(5);
 /// How often idle sessions and old workers are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How long a worker's sessions may take to leave it before it is replaced.
@@ -58,7 +63,8 @@ impl Shared {
     /// Has a session leave its worker when its script rests, or `now`. Returns when it has, or after the limit.
     async fn hand_over(&self, session: SessionId, entry: &Entry, reason: DetachReason, now: bool, limit: Duration) {
         entry.leave(reason);
-        let order = Release { session_id: session.to_string(), now };
+        let only_at_rest = reason == DetachReason::Hibernated;
+        let order = Release { session_id: session.to_string(), now, only_at_rest };
         if !self.order(session, control_request::Kind::Release(order)) {
             return;
         }
@@ -74,7 +80,8 @@ impl Shared {
         progress: &watch::Sender<DrainProgress>,
     ) {
         let all = sessions();
-        let (complete, incomplete): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, entry)| entry.is_complete());
+        let (complete, incomplete): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(session, entry)| self.is_complete(*session, entry));
         let total = count(complete.len() + incomplete.len());
         progress.send_replace(DrainProgress { total, moved: 0, left: total, incomplete: 0 });
         if !incomplete.is_empty() {
@@ -84,7 +91,10 @@ impl Shared {
             );
         }
         let shares = Semaphore::new(CONCURRENCY);
-        let moving = complete.iter().map(async |(session, entry)| {
+        let (began, half) = (Instant::now(), deadline.saturating_duration_since(Instant::now()) / 2);
+        let pace = PACE.min(half / total.max(1));
+        let moving = (0..).zip(&complete).map(async |(place, (session, entry))| {
+            sleep_until(began + pace * place).await;
             // Never closed.
             let share = shares.acquire().await;
             let limit = deadline.saturating_duration_since(Instant::now());
@@ -110,8 +120,9 @@ impl Shared {
         sleep_until(deadline).await;
         let left = sessions();
         let forced = left.iter().map(async |(session, entry)| {
+            let complete = self.is_complete(*session, entry);
             self.hand_over(*session, entry, DetachReason::Released, true, STOP_LIMIT).await;
-            (entry.gone.is_cancelled(), entry.is_complete())
+            (entry.gone.is_cancelled(), complete)
         });
         let mut forced: FuturesUnordered<_> = forced.collect();
         while let Some((moved, complete)) = forced.next().await {
@@ -137,6 +148,11 @@ impl Shared {
         }
         let DrainProgress { total, moved, left, incomplete } = *progress.borrow();
         info!(total, moved, left, incomplete, ms = began.elapsed().as_millis(), "drained");
+    }
+
+    /// Whether all that the session has can be had elsewhere.
+    fn is_complete(&self, session: SessionId, entry: &Entry) -> bool {
+        entry.is_complete() && self.files.unkept(session).is_empty()
     }
 
     /// The sessions that workers have.
@@ -216,14 +232,18 @@ impl Shared {
         if after.is_zero() || self.is_draining() {
             return;
         }
-        let idle = self.here().into_iter().filter(|(_, entry)| {
-            entry.idle() >= after && entry.is_connected() && entry.is_complete() && !entry.is_leaving()
+        let idle = self.here().into_iter().filter(|(session, entry)| {
+            entry.idle() >= after && entry.is_connected() && !entry.is_leaving() && self.is_complete(*session, entry)
         });
         let shares = Semaphore::new(CONCURRENCY);
         let hibernating = idle.map(async |(session, entry)| {
             let _share = shares.acquire().await;
             debug!(?session, "hibernating");
-            self.hand_over(session, &entry, DetachReason::Hibernated, false, STOP_LIMIT).await;
+            self.hand_over(session, &entry, DetachReason::Hibernated, false, HIBERNATION_LIMIT).await;
+            if !entry.gone.is_cancelled() {
+                // Its script runs: as some do for as long as somebody looks.
+                entry.stay();
+            }
         });
         hibernating.collect::<FuturesUnordered<_>>().collect::<Vec<()>>().await;
     }

@@ -179,6 +179,13 @@ impl Entry {
         self.state().connections > 0
     }
 
+    /// The session stays after all.
+    pub(crate) fn stay(&self) {
+        let mut state = self.state();
+        state.leaving = None;
+        state.active = Some(Instant::now());
+    }
+
     /// Why the session is about to go elsewhere.
     pub(crate) fn leaving(&self) -> DetachReason {
         self.state().leaving.unwrap_or(DetachReason::Released)

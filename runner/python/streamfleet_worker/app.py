@@ -106,7 +106,12 @@ def _build_runtime(
         )
     )
     control.on("end_session", lambda request: events.sessions.close_session(request.session_id))
-    control.on("release", lambda request: events.release(request.session_id, now=request.now))
+    control.on(
+        "release",
+        lambda request: events.release(
+            request.session_id, now=request.now, only_at_rest=request.only_at_rest
+        ),
+    )
     control.on("take_snapshot", lambda request: events.take_snapshot(request.session_id))
     # Kept by the runtime's life: all end with the process.
     loop = asyncio.get_running_loop()

@@ -203,7 +203,8 @@ class Keeper:
     def admits(self, seq: int) -> Admission:
         """Whether the browser's next message may be handled now."""
         if (
-            self._releasing
+            # A script that runs on is not waited for by its user, who may be what ends it.
+            (self._releasing and self._is_settled)
             or self._pickling is not None
             or self.is_muted
             or self._warming is not None
@@ -471,9 +472,9 @@ class Keeper:
 
     # --- Its end here ----------------------------------------------------------------------
 
-    def release(self, *, now: bool) -> None:
+    def release(self, *, now: bool, only_at_rest: bool = False) -> None:
         """Give the session up once at rest, or as of its last rest, and send word of it."""
-        if self._over:
+        if self._over or (only_at_rest and not self._is_settled):
             return
         self._releasing = True
         if self._cold or self._postponed or self._reading is not None:

@@ -13,7 +13,7 @@ from streamfleet_worker.keeper import Keeper
 from streamfleet_worker.outbox import Outbox
 from streamfleet_worker.restore import STATE_LOST, restore
 from streamfleet_worker.uploads import FleetUploadedFileManager
-from streamfleet_worker.websocket import WebSocketStream
+from streamfleet_worker.websocket import SessionLeftError, WebSocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from streamfleet_worker.load import LoadReporter
     from streamfleet_worker.streamlit_compat import RunListener
+    from streamfleet_worker.websocket import Opening
     from streamfleet_worker.wire import Wire
 
 # Disconnected sessions kept for their browsers to come back to, in one worker; as in Streamlit.
@@ -73,11 +74,11 @@ class SessionEvents:
         if keeper is not None:
             keeper.take_snapshot()
 
-    def release(self, session_id: str, *, now: bool) -> None:
+    def release(self, session_id: str, *, now: bool, only_at_rest: bool) -> None:
         """The runner wants a session to go on elsewhere."""
         keeper = self.keepers.get(session_id)
         if keeper is not None:
-            keeper.release(now=now)
+            keeper.release(now=now, only_at_rest=only_at_rest)
         else:
             self.sessions.let_go(session_id)
             self.tell(released=self.wire.released(session_id=session_id))
@@ -111,6 +112,7 @@ class FleetSessions(WebsocketSessionManager):
         if existing_session_id is not None:
             self._take_over(existing_session_id, user_info, stream)
         if stream is not None:
+            self._check_that_it_is_here(stream.opening)
             restored, notice = self._restore(stream, script_data)
             # An id that can't be resumed must not keep the new session from the id that the
             # gateway has placed it by.
@@ -136,6 +138,11 @@ class FleetSessions(WebsocketSessionManager):
                 keeper.start_resumed()
         self.events.load.changed()
         return session_id
+
+    def _check_that_it_is_here(self, opening: Opening) -> None:
+        session_id = opening.resume_session_id
+        if session_id and opening.restore is None and self.get_session_info(session_id) is None:
+            raise SessionLeftError(session_id)
 
     def _restore(
         self, stream: WebSocketStream, script_data: ScriptData

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 from streamfleet_worker.http import HttpStream
-from streamfleet_worker.websocket import Opening, WebSocketStream
+from streamfleet_worker.websocket import Opening, SessionLeftError, WebSocketStream
 from streamfleet_worker.wire import FrameSplitter, Message, Wire, frame
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ class StreamConnection(asyncio.Protocol):
         stream.enter_task()
         try:
             await self._app(scope, stream.receive, stream.send)
+        except SessionLeftError as left:
+            # It is found again where it is now.
+            assert isinstance(stream, WebSocketStream)
+            stream.release(self._wire.released(session_id=str(left)))
         except Exception:  # noqa: BLE001 - the app is anybody's code
             traceback.print_exc()
             stream.on_app_error()

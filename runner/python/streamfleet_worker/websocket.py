@@ -37,6 +37,10 @@ _current: contextvars.ContextVar[WebSocketStream | None] = contextvars.ContextVa
 )
 
 
+class SessionLeftError(Exception):
+    """The session that a connection is for was here when it was made, and has left since."""
+
+
 class Admission(enum.Enum):
     """What is to be done with the browser's next message."""
 

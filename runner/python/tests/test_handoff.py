@@ -39,6 +39,57 @@ class Uploads:
 
 # --- release ---------------------------------------------------------------------------------
 
+ENDLESS = """
+import time
+s = st.session_state
+s.setdefault("n", 0)
+def add():
+    s.n += 1
+st.button("Add", on_click=add)
+st.text(f"count {s.n}")
+while s.n < 2:
+    time.sleep(0.02)
+    st.empty()
+"""
+
+
+def test_a_script_that_runs_on_does_not_keep_its_user_waiting(app):
+    script = app(ENDLESS)
+
+    async def scenario():
+        async with worker(script) as host:
+            tab = await Browser(host).open()
+            await tab.rerun(wait=False)
+            await poll(lambda: "count 0" in tab.texts())
+            # Not while it runs, if it needn't be now.
+            host.ask("release", session_id=tab.session_id, only_at_rest=True)
+            host.ask("release", session_id=tab.session_id)
+            await tab.click("Add", wait=False)
+            await poll(lambda: "count 1" in tab.texts())
+            assert "released" not in tab.inbox.kinds()
+            await tab.click("Add", wait=False)
+            # This one ends.
+            await poll(lambda: tab.inbox.kinds()[-1] == "released")
+            assert host.session(tab.session_id) is None
+
+    run(scenario())
+
+
+def test_a_session_that_has_just_left_is_looked_for_elsewhere(app):
+    script = app(COUNTER)
+
+    async def scenario():
+        async with worker(script) as host:
+            tab = await Browser(host).open()
+            await tab.rerun()
+            host.ask("release", session_id=tab.session_id)
+            late = Browser(host)
+            await late.open(bound=False, resume_session_id=tab.session_id)
+            await poll(lambda: late.inbox.kinds()[-1:] == ["released"])
+            assert "bound" not in late.inbox.kinds()
+
+    run(scenario())
+
 
 def test_release_at_rest(app):
     script = app(COUNTER)
@@ -64,7 +115,7 @@ def test_release_at_rest(app):
     run(scenario())
 
 
-def test_release_waits_for_the_script_and_drops_what_comes_meanwhile(app):
+def test_release_waits_for_the_script_and_what_comes_meanwhile(app):
     script = app(SLOW)
 
     async def scenario():
@@ -76,9 +127,9 @@ def test_release_waits_for_the_script_and_drops_what_comes_meanwhile(app):
             await tab.rerun(wait=False)
             await tab.inbox.event("released")
             assert load(tab.store.values["n"]) == 1
-            assert tab.store.applied == 1
+            assert tab.store.applied == 2
             assert tab.texts() == ["started", "1"]
-            assert [s.applied_seq for s in tab.store.snapshots] == [1]
+            assert [s.applied_seq for s in tab.store.snapshots] == [2]
 
     run(scenario())
 

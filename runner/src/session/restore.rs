@@ -94,9 +94,9 @@ pub(super) async fn find(pool: &Pool, resume: Option<SessionId>, open: &SessionO
     };
     pool.give_up_older(session, open.resume_epoch);
     let entry = pool.shared().saver.find(session);
+    // One that is about to leave is still there until it has: its worker says so if it is too late.
     if pool.has(session)
         && let Some(entry) = &entry
-        && !entry.is_leaving()
     {
         return Ok(Origin::Live { received: entry.received() });
     }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use http::HeaderMap;
 use rustix::process::Signal;
@@ -115,6 +116,22 @@ impl Fleet {
         let life = self.runners[number].life + 1;
         let successor = Runner::spawn(&self.launch, number, life, &self.redis, self.folder.path()).await;
         self.past.push(std::mem::replace(&mut self.runners[number], successor));
+    }
+
+    /// Has a successor serve, and then the runner end, as in a deploy. Returns when it was told so, and when it had ended.
+    pub async fn replace(&mut self, number: usize) -> (Instant, Instant) {
+        let life = self.runners[number].life + 1;
+        let successor = Runner::spawn(&self.launch, number, life, &self.redis, self.folder.path()).await;
+        let mut former = std::mem::replace(&mut self.runners[number], successor);
+        self.runners[number].wait_until_ready().await;
+        let told = Instant::now();
+        former.server.signal(Signal::TERM).unwrap();
+        let status = former.server.wait(LIMIT).await.unwrap();
+        assert!(status.success(), "{status}");
+        let ended = Instant::now();
+        former.from_gateways.close().await;
+        self.past.push(former);
+        (told, ended)
     }
 
     /// Waits until all runners serve.

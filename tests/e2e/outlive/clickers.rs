@@ -14,9 +14,16 @@ use crate::server::until;
 /// Pause between a user's clicks.
 const THINK_TIME: Duration = Duration::from_millis(500);
 
+/// When a user clicked, and for how long they waited.
+#[derive(Debug, Clone, Copy)]
+pub struct Click {
+    at: Instant,
+    wait: Duration,
+}
+
 /// A crowd of users. Any closed connection, lost click or wrong count is a panic of theirs, and of whoever waits for them.
 pub struct Clickers {
-    tasks: JoinSet<Vec<Duration>>,
+    tasks: JoinSet<Vec<Click>>,
     enough: Arc<AtomicBool>,
     clicks: Arc<AtomicUsize>,
     count: usize,
@@ -52,19 +59,17 @@ impl Clickers {
     /// Lets everybody click once more, and go home. Returns the times of all clicks.
     pub async fn finish(self) -> Times {
         self.enough.store(true, Ordering::SeqCst);
-        let mut times: Vec<_> = self.tasks.join_all().await.into_iter().flatten().collect();
-        times.sort_unstable();
-        Times(times)
+        Times::of(self.tasks.join_all().await.into_iter().flatten().collect())
     }
 }
 
-async fn clicker(mut browser: Browser, enough: Arc<AtomicBool>, clicks: Arc<AtomicUsize>) -> Vec<Duration> {
+async fn clicker(mut browser: Browser, enough: Arc<AtomicBool>, clicks: Arc<AtomicUsize>) -> Vec<Click> {
     let mut times = Vec::new();
     for expected in 1.. {
         let last = enough.load(Ordering::SeqCst);
         let before = Instant::now();
         page::count(&mut browser, expected).await;
-        times.push(before.elapsed());
+        times.push(Click { at: before, wait: before.elapsed() });
         clicks.fetch_add(1, Ordering::SeqCst);
         if last {
             break;
@@ -74,13 +79,25 @@ async fn clicker(mut browser: Browser, enough: Arc<AtomicBool>, clicks: Arc<Atom
     times
 }
 
-/// How long clicks took to the right answer, sorted.
-pub struct Times(Vec<Duration>);
+/// How long clicks took to the right answer, the shortest first.
+pub struct Times(Vec<Click>);
 
 impl Times {
+    fn of(mut clicks: Vec<Click>) -> Self {
+        clicks.sort_unstable_by_key(|click| click.wait);
+        Self(clicks)
+    }
+
+    /// Those that somebody was waiting for at one of these times.
+    pub fn during(&self, times: &[(Instant, Instant)]) -> Self {
+        let overlaps =
+            |click: &&Click| times.iter().any(|(from, to)| click.at <= *to && click.at + click.wait >= *from);
+        Self::of(self.0.iter().filter(overlaps).copied().collect())
+    }
+
     /// Prints what a person wants to know of them.
     pub fn report(&self, what: &str) {
-        let at = |permille: usize| self.0[(self.0.len() - 1) * permille / 1000];
+        let at = |permille: usize| self.0[(self.0.len() - 1) * permille / 1000].wait;
         let (clicks, median, p95, p99, most) = (self.0.len(), at(500), at(950), at(990), at(1000));
         eprintln!("{what}: {clicks} clicks, median {median:.1?}, p95 {p95:.1?}, p99 {p99:.1?}, longest {most:.1?}");
     }

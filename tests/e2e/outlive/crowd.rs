@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::time::{Instant, sleep_until};
 
 use super::clickers::Clickers;
@@ -11,7 +10,6 @@ use crate::cluster::{
     fleet::{Fleet, FleetLaunch},
     ledger,
 };
-use crate::server::LIMIT;
 
 /// Time between two killings, in the long version.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -48,18 +46,16 @@ async fn runners_are_killed_and_nobody_notices() {
 async fn runners_are_replaced_and_nobody_notices() {
     let (mut fleet, mut clickers) = start().await;
     let rounds = if soak() { 4 } else { 1 };
+    let mut drains = Vec::new();
     for number in (0..fleet.runners.len()).cycle().take(rounds * fleet.runners.len()) {
-        let server = &mut fleet.runners[number].server;
-        let before = Instant::now();
-        server.signal(Signal::TERM).unwrap();
-        let status = server.wait(LIMIT).await.unwrap();
-        assert!(status.success(), "{status}");
-        eprintln!("r{number} had handed everything over after {:.1?}", before.elapsed());
-        fleet.succeed(number).await;
-        fleet.until_ready().await;
-        clickers.click_on(1).await;
+        let (told, ended) = fleet.replace(number).await;
+        eprintln!("r{number} had handed everything over after {:.1?}", ended - told);
+        drains.push((told, ended));
+        clickers.click_on(2).await;
     }
-    clickers.finish().await.report("with runners replaced");
+    let times = clickers.finish().await;
+    times.report("with runners replaced");
+    times.during(&drains).report("of those, while a runner was handing over");
     ledger::check(&fleet);
 }
 
