@@ -31,6 +31,8 @@ use crate::{attached::Attached, connect::Connector, error::GatewayError};
 const SETTINGS_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait for a registry that is settling to know a session: it has heard from everybody after a lease.
 const SETTLING_LIMIT: Duration = Duration::from_secs(LEASE.as_secs() + 2);
+/// How long the registry may be away before it is guessed where a session is that this gateway has never seen.
+const GUESS_AFTER: Duration = Duration::from_secs(2);
 /// Pause before the registry is asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the registry may take to hear of a file whose address a browser has already.
@@ -183,10 +185,18 @@ impl Upstream {
     /// A session's owner, with the epoch of its pin. Where the owner's lease has ended, or it is excluded, or there is none, it gets
     /// one.
     async fn home(&self, session: SessionId, excluded: &[RunnerId]) -> Option<(Runner, u64)> {
-        let deadline = Instant::now() + SETTLING_LIMIT;
+        let began = Instant::now();
+        let deadline = began + SETTLING_LIMIT;
         loop {
             let pin = match self.pins.ask(&*self.registry, session).await {
                 Ok(pin) => pin,
+                // Nothing to guess by: a registry that is only being restarted is worth waiting for.
+                Err(RegistryError::Unavailable(_))
+                    if self.pins.remembered(session).is_none() && began.elapsed() < GUESS_AFTER =>
+                {
+                    sleep(ASK_AGAIN).await;
+                    continue;
+                }
                 Err(error) => {
                     debug!(?session, "guessing where a session is: {error}");
                     return self.guess(session).filter(|(runner, _)| !excluded.contains(&runner.id));

@@ -21,6 +21,7 @@ from streamfleet_worker.app import build_app
 from streamfleet_worker.control import Control
 from streamfleet_worker.lifespan import Lifespan
 from streamfleet_worker.stream import StreamConnection
+from streamfleet_worker.uploads import HeldUploads
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +61,7 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
 
     # As uvicorn does for Streamlit: a proxy on this machine may speak for the browser.
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-    asgi: Any = ProxyHeadersMiddleware(app, trusted_hosts=trusted)
+    asgi: Any = ProxyHeadersMiddleware(HeldUploads(app), trusted_hosts=trusted)
     server = await asyncio.get_running_loop().create_unix_server(
         lambda: StreamConnection(wire, asgi, lifespan.state), path=init.listen_path, backlog=1024
     )

@@ -8,6 +8,7 @@ missing here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -15,8 +16,9 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
@@ -48,6 +50,11 @@ _MAX_WAITING_BYTES: Final = 256 << 20
 # How long a file is kept that a script has taken, in seconds. Should the machine be lost before the
 # run's outcome is kept, the same message is applied elsewhere, and needs the file once more.
 _KEEP_TAKEN: Final = 600.0
+
+
+# How long an upload's answer waits for its being stored, in seconds.
+_HOLD_LIMIT: Final = 30.0
+_FIRST_ERROR: Final = 300
 
 
 class FleetUploadedFileManager(MemoryUploadedFileManager):
@@ -148,6 +155,40 @@ class FleetUploadedFileManager(MemoryUploadedFileManager):
         if session_id not in self._restored:
             super().remove_session_files(session_id)  # It ended meanwhile.
         return file
+
+
+class HeldUploads:
+    """An ASGI app that answers an upload when it is stored: the browser counts on it from then on."""
+
+    def __init__(self, app: Any) -> None:
+        """Stand in front of `app`, Streamlit's."""
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI's call."""
+        session_id = _upload_to(scope)
+        if session_id is None:
+            await self._app(scope, receive, send)
+            return
+
+        async def hold(event: Any) -> None:
+            if event["type"] == "http.response.start" and event["status"] < _FIRST_ERROR:
+                uploads = Runtime.instance().uploaded_file_mgr
+                if isinstance(uploads, FleetUploadedFileManager):
+                    # A store that is away is not waited for any longer; it is tried again.
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(uploads.settled(session_id), _HOLD_LIMIT)
+            await send(event)
+
+        await self._app(scope, receive, hold)
+
+
+def _upload_to(scope: Any) -> str | None:
+    """The session that a request uploads a file to, if it does."""
+    if scope["type"] != "http" or scope["method"] != "PUT":
+        return None
+    segments: list[str] = scope["path"].split("/")
+    return segments[-2] if segments[-3:-2] == ["upload_file"] else None
 
 
 @dataclass(eq=False)

@@ -4,13 +4,14 @@ import socket
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from google.protobuf import message_factory
 from protos import wire as make_wire
 from streamfleet_worker import uploads
 from streamfleet_worker.calls import CallFailedError, Calls
-from streamfleet_worker.uploads import FleetUploadedFileManager
+from streamfleet_worker.uploads import FleetUploadedFileManager, HeldUploads
 from streamfleet_worker.wire import BlockingReader, frame
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
@@ -372,3 +373,43 @@ def test_a_file_that_is_uploaded_again_is_the_new_one(runner, manager, elsewhere
     settled(manager)
     assert elsewhere.get_files("s", [old.file_id]) == [new]
     assert manager._writer._waiting_bytes == 0
+
+
+def test_an_upload_is_answered_when_it_is_stored(monkeypatch):
+    order = []
+    asked, stored = asyncio.Event(), asyncio.Event()
+
+    class Uploads(FleetUploadedFileManager):
+        def __init__(self):
+            pass
+
+        async def settled(self, session_id):
+            order.append(f"asked for {session_id}")
+            asked.set()
+            await stored.wait()
+            order.append("stored")
+
+    monkeypatch.setattr(
+        "streamfleet_worker.uploads.Runtime.instance",
+        lambda: SimpleNamespace(uploaded_file_mgr=Uploads()),
+    )
+
+    async def app(scope, _receive, send):
+        await send({"type": "http.response.start", "status": 204})
+
+    async def send(_event):
+        order.append("answered")
+
+    async def scenario():
+        held = HeldUploads(app)
+        upload = {"type": "http", "method": "PUT", "path": "/base/_stcore/upload_file/S/F"}
+        asking = asyncio.create_task(held(upload, None, send))
+        await asked.wait()
+        stored.set()
+        await asking
+        assert order == ["asked for S", "stored", "answered"]
+        for other in ({**upload, "method": "GET"}, {**upload, "path": "/"}, {"type": "websocket"}):
+            await held(other, None, send)
+        assert order[3:] == ["answered"] * 3
+
+    asyncio.run(scenario())

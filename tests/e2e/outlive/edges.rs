@@ -19,6 +19,13 @@ async fn what_cannot_be_kept_is_named_and_the_rest_survives() {
     for name in ["lock", "_thread.lock", "numbers", "generator", "socket.socket"] {
         server.wait_for_output(name, crate::server::LIMIT).await.unwrap();
     }
+    // What is killed before has nothing to come back from, and is done again instead.
+    let key = format!("streamfleet:default:snapshot:{{{}}}", browser.client.session_id());
+    let stored = async || {
+        anyhow::ensure!(fleet.redis.command::<bool>(&["HEXISTS", &key, "manifest"]).await?, "there is none");
+        Ok(())
+    };
+    streamfleet_testkit::wait::until("the snapshot", crate::server::LIMIT, stored).await.unwrap();
     fleet.kill_runner(owner).await;
     count(&mut browser, 2).await;
     let runner = shown(&browser, "runner").unwrap();
