@@ -11,6 +11,7 @@ use crate::{
     shared::Shared,
     slot::{ConnectionLease, Phase, ReadyWorker, Slot},
 };
+use futures_util::future::join_all;
 use streamfleet_cluster::{Load, Pin, SnapshotStore};
 use streamfleet_proto::{
     MediaId, SessionId,
@@ -21,6 +22,8 @@ use tokio::{sync::watch, time::timeout};
 
 /// How long a request waits for a worker while none is ready, as when all have just died.
 const PICK_LIMIT: Duration = Duration::from_secs(30);
+/// How long what sessions did last may take to be stored when the pool is stopped.
+const STORE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The workers of one app on this machine, kept running.
 #[derive(Clone)]
@@ -97,6 +100,9 @@ impl Pool {
         shared.stop.cancel();
         shared.tasks.close();
         shared.tasks.wait().await;
+        // What they have sent last is still to be kept.
+        let sessions = shared.saver.list();
+        join_all(sessions.iter().map(|(_, entry)| entry.settled(STORE_LIMIT))).await;
     }
 
     /// The sessions that are owned here.

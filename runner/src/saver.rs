@@ -423,6 +423,7 @@ impl Shared {
             self.saver.pending_bytes.fetch_sub(size, Ordering::Relaxed);
             match outcome {
                 (Outcome::Stored, mark) => {
+                    debug!(session = ?entry.session, seq = mark.seq, "stored");
                     entry.applied.send_replace(mark);
                 }
                 (Outcome::Gone, _) => self.ask_for_all(entry),
