@@ -327,7 +327,8 @@ impl Down<'_> {
             deaths: self.suspect.deaths_to_tell(),
             notice,
         };
-        let connecting = attach::connect(&self.upstream, &self.handshake, Some(&reattach));
+        // Boxed, lest every idle browser keep the room that this takes.
+        let connecting = Box::pin(attach::connect(&self.upstream, &self.handshake, Some(&reattach)));
         let (stream, opening, _) = tokio::select! {
             connected = connecting => connected?,
             unsent = self.sink.keep_alive() => {
