@@ -28,7 +28,7 @@ use streamfleet_proto::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -45,6 +45,9 @@ use crate::{
 const DEFAULT_PING: Duration = Duration::from_secs(30);
 /// How long a browser is given to take the closing handshake.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+/// A stream that ends sooner is followed by the next only after as long again, lest a session that is just leaving be asked for over and
+/// over.
+const SHORT_STREAM: Duration = Duration::from_millis(100);
 /// After so many workers have died over the same message it is given up. Where there is none to blame, it takes one more: a worker's
 /// end is nobody's fault as a rule.
 const MAX_DEATHS: u32 = 2;
@@ -183,11 +186,15 @@ impl Down<'_> {
     /// Returns what to tell the browser, if it is to be told anything.
     async fn run(&mut self) -> Option<CloseFrame> {
         loop {
+            let began = Instant::now();
             let detached = match self.carry().await {
                 End::Farewell(farewell) => return farewell,
                 End::Detached(detached) => detached,
                 End::Lost => Detached::default(),
             };
+            if began.elapsed() < SHORT_STREAM {
+                sleep(SHORT_STREAM).await;
+            }
             let session = self.attachment.take().map(|attachment| attachment.session);
             if session.is_none() && self.handshake.resume.is_none() {
                 // Nothing that could be had elsewhere.
