@@ -24,7 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Sent once; the queues of every session would have room for it in each place.
         .boxed(".streamfleet.runner.v1.SessionRequest.kind.open")
         .boxed(".streamfleet.worker.v1.ControlEvent.kind.snapshot")
+        .boxed(".streamfleet.worker.v1.ControlEvent.kind.run")
         .boxed(".streamfleet.worker.v1.StreamEvent.kind.snapshot")
+        .boxed(".streamfleet.worker.v1.StreamEvent.kind.run")
         .compile_fds(all)?;
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use streamfleet_cluster::{Blobs, SnapshotStore};
 use streamfleet_runner::{
-    Ownership, Pool, PoolOptions, PythonSpawner, WorkerPackage,
+    Observer, Ownership, Pool, PoolOptions, PythonSpawner, SharedCache, WorkerPackage,
     interpreter::{self, Interpreter, InterpreterOptions},
 };
 
-use crate::{banner, progress::StderrProgress, settings::Settings};
+use crate::{banner, progress::StderrProgress, settings::Settings, telemetry::LogFormat};
 
 const DEFAULT_SCRIPT: &str = "streamlit_app.py";
 
@@ -39,6 +39,10 @@ pub(crate) struct AppParts {
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     /// Where uploaded files are kept.
     pub(crate) blobs: Blobs,
+    /// What `st.cache_data` functions return; `None` if each worker caches for itself.
+    pub(crate) cache: Option<Arc<SharedCache>>,
+    /// What is told of the work.
+    pub(crate) observer: Observer,
 }
 
 /// An app whose workers run.
@@ -80,6 +84,9 @@ impl App {
             revision: parts.revision,
             limits: settings.limits(),
             blobs: parts.blobs,
+            cache: parts.cache,
+            observer: parts.observer,
+            forward_output: settings.log.log_format == Some(LogFormat::Json),
         };
         let spawner = PythonSpawner { executable: interpreter.executable.clone(), python_path: package.python_path() };
         let pool = Pool::start(options, Arc::new(spawner), parts.ownership, parts.snapshots).await;

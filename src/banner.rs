@@ -56,7 +56,8 @@ fn named_urls(listen: &ListenSettings, app: &AppSettings, port: u16) -> Vec<(&'s
             "" => String::new(),
             base => format!("/{base}"),
         };
-        format!("http://{host}:{shown_port}{path}")
+        let scheme = if listen.ssl_cert_file.is_empty() { "http" } else { "https" };
+        format!("{scheme}://{host}:{shown_port}{path}")
     };
     if !listen.browser_address.is_empty() {
         return vec![("URL", url(&listen.browser_address))];

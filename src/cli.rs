@@ -4,12 +4,13 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use config::Value;
 
-use crate::settings::Flags;
+use crate::{drain::DrainArgs, roll::RollArgs, settings::Flags};
 
 /// Runs unmodified Streamlit apps on every core, and on a fleet of machines as if it were one.
 #[derive(Debug, Parser)]
@@ -29,6 +30,14 @@ pub(crate) enum Command {
     Runner(RunnerArgs),
     /// Serve browsers from the runners of a cluster.
     Gateway(GatewayArgs),
+    /// Show the runners of a cluster and how they are. Ends with 1 if none is ready.
+    Status(StatusArgs),
+    /// Show the sessions of a cluster.
+    Sessions(SessionsArgs),
+    /// Have a runner take no more sessions and hand over those that it has.
+    Drain(DrainArgs),
+    /// Replace the runners of a cluster by ones of another revision, a few at a time.
+    Roll(RollArgs),
 }
 
 /// How the app is named, for `run` and `runner` alike.
@@ -89,6 +98,11 @@ pub(crate) struct PythonArgs {
     /// [default: Redis, up to 32 MiB per file; in memory without a cluster].
     #[arg(long, value_name = "URL")]
     pub(crate) blobs: Option<String>,
+
+    /// Whether all workers share what `st.cache_data` functions return: `on`, or `off` for Streamlit's own caching in each
+    /// [default: on].
+    #[arg(long, value_name = "on|off")]
+    pub(crate) cache: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -98,9 +112,9 @@ pub(crate) struct ConfigArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// What all processes of a cluster are told.
+/// Where a cluster is found.
 #[derive(Debug, Default, Args)]
-pub(crate) struct ClusterArgs {
+pub(crate) struct RegistryArgs {
     /// Redis, through which the cluster's processes find each other: `redis://HOST:PORT`, `redis-sentinel://…/NAME` or
     /// `redis-cluster://…`; `rediss…` for TLS.
     #[arg(long, value_name = "URL")]
@@ -109,8 +123,15 @@ pub(crate) struct ClusterArgs {
     /// Name that tells several clusters in one Redis apart [default: default].
     #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Option<String>,
+}
 
-    /// Address and port that say how this process is: `/livez`, `/readyz`.
+/// What all processes of a cluster are told.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ClusterArgs {
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
+    /// Address and port that say how this process is: `/livez`, `/readyz`, `/metrics`; on a gateway also the cluster page.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) admin_listen: Option<String>,
 }
@@ -142,6 +163,10 @@ pub(crate) struct RunnerArgs {
     /// [default: 120].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) drain_limit: Option<f64>,
+
+    /// Serve gateways on other machines unencrypted, where the network itself is to be trusted.
+    #[arg(long)]
+    pub(crate) allow_plaintext: bool,
 
     /// Name of this runner, to which something random is added [default: the host's name].
     #[arg(long, value_name = "NAME")]
@@ -182,6 +207,50 @@ pub(crate) struct GatewayArgs {
     pub(crate) config: ConfigArgs,
 }
 
+/// How to look at a cluster.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LookArgs {
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Look again every so many seconds [default: 2].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = pause)]
+    pub(crate) watch: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionsArgs {
+    /// Show those of this runner only: its full name, or what it was given as --name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runner: Option<String>,
+
+    /// Show at most so many.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+}
+
+/// Reads the seconds between two looks.
+fn pause(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give a number of seconds from 0.1 to 3600".to_owned())
+}
+
 type Values = Vec<(&'static str, Option<Value>)>;
 
 fn text(value: Option<&String>) -> Option<Value> {
@@ -198,17 +267,31 @@ impl PythonArgs {
             ("workers", self.workers.map(Value::from)),
             ("python", path(self.python.as_ref())),
             ("blobs", text(self.blobs.as_ref())),
+            ("cache", text(self.cache.as_ref())),
         ]
+    }
+}
+
+impl RegistryArgs {
+    pub(crate) fn values(&self) -> Values {
+        vec![("redis", text(self.redis.as_ref())), ("cluster", text(self.cluster.as_ref()))]
     }
 }
 
 impl ClusterArgs {
     fn values(&self) -> Values {
-        vec![
-            ("redis", text(self.redis.as_ref())),
-            ("cluster", text(self.cluster.as_ref())),
-            ("admin_listen", text(self.admin_listen.as_ref())),
-        ]
+        let own = vec![("admin_listen", text(self.admin_listen.as_ref()))];
+        [own, self.registry.values()].concat()
+    }
+}
+
+impl Flags for LookArgs {
+    fn file(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
+    fn values(&self) -> Values {
+        self.registry.values()
     }
 }
 
@@ -239,6 +322,7 @@ impl Flags for RunnerArgs {
             ("revision", text(self.revision.as_ref())),
             ("name", text(self.name.as_ref())),
             ("drain_limit", self.drain_limit.map(Value::from)),
+            ("allow_plaintext", self.allow_plaintext.then(|| Value::from(true))),
         ];
         [own, self.cluster.values(), self.python.values()].concat()
     }
@@ -268,9 +352,9 @@ impl Cli {
             Command::Run(args) => args.serve.streamlit_flags = streamlit_flags,
             Command::Hello(args) => args.streamlit_flags = streamlit_flags,
             Command::Runner(args) => args.streamlit_flags = streamlit_flags,
-            Command::Gateway(_) => {
+            Command::Gateway(_) | Command::Status(_) | Command::Sessions(_) | Command::Drain(_) | Command::Roll(_) => {
                 if let Some(flag) = streamlit_flags.first() {
-                    let text = format!("{flag}: a gateway runs no app; Streamlit's flags belong to the runners\n");
+                    let text = format!("{flag}: this command runs no app; Streamlit's flags belong to the runners\n");
                     return Err(Self::command().error(ErrorKind::UnknownArgument, text));
                 }
             }
@@ -345,8 +429,29 @@ mod tests {
     }
 
     #[test]
+    fn watching_has_a_pause_of_its_own_or_the_usual_one() {
+        let watch = |line: &str| match parse(line).command {
+            Command::Status(args) => args.look.watch,
+            Command::Sessions(args) => args.look.watch,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(watch("streamfleet status --json"), None);
+        assert_eq!(watch("streamfleet status --watch --json"), Some(Duration::from_secs(2)));
+        assert_eq!(watch("streamfleet sessions --watch 0.5"), Some(Duration::from_millis(500)));
+        assert!(Cli::from_args("streamfleet status --watch 0".split(' ').map(OsString::from)).is_err());
+    }
+
+    #[test]
     fn unknown_flags_are_errors() {
-        for line in ["streamfleet run app.py --wrokers 3", "streamfleet gateway --theme.base dark"] {
+        for line in [
+            "streamfleet run app.py --wrokers 3",
+            "streamfleet gateway --theme.base dark",
+            "streamfleet status --theme.base dark",
+            "streamfleet sessions --limit 0",
+            "streamfleet roll --resume --back",
+            "streamfleet roll --revision a --resume",
+            "streamfleet drain",
+        ] {
             assert!(Cli::from_args(line.split(' ').map(OsString::from)).is_err(), "{line}");
         }
     }

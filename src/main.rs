@@ -4,17 +4,26 @@ mod address;
 mod admin;
 mod app;
 mod banner;
+mod cache;
 mod cli;
+mod drain;
+mod fleet;
 mod gateway;
 mod local;
+mod notify;
 mod progress;
 mod revision;
+mod roll;
 mod run;
 mod runner;
 mod secret;
+mod security;
+mod sessions;
 mod settings;
 mod shutdown;
 mod size;
+mod status;
+mod table;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -37,7 +46,7 @@ fn main() -> ExitCode {
         }
     };
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             banner::error(&format!("{error:#}"));
             ExitCode::FAILURE
@@ -45,18 +54,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<()> {
+fn start(cli: Cli) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         // Before anything that would have to be undone.
         let shutdown = Shutdown::install()?;
         allow_many_connections();
-        match cli.command {
+        let served = match cli.command {
             Command::Run(args) => run::run(args, shutdown).await,
             Command::Hello(args) => run::hello(args, shutdown).await,
             Command::Runner(args) => runner::run(args, shutdown).await,
             Command::Gateway(args) => gateway::run(args, shutdown).await,
-        }
+            Command::Status(args) => return status::run(args, shutdown).await,
+            Command::Sessions(args) => return sessions::run(args, shutdown).await,
+            Command::Drain(args) => return drain::run(args, shutdown).await,
+            Command::Roll(args) => return roll::run(args, shutdown).await,
+        };
+        served.map(|()| ExitCode::SUCCESS)
     });
     // Name look-ups and the like may still block a thread; nobody waits for them.
     runtime.shutdown_background();

@@ -6,26 +6,28 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use streamfleet_cluster::{
-    Blobs, RedisAddress, RedisRegistry, RedisSnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
+    Blobs, Peers, RedisAddress, RedisRegistry, RedisSnapshots, Registry, Signer, SnapshotOptions, SnapshotStore,
 };
 use streamfleet_gateway::{CONNECTION_WINDOW, STREAM_WINDOW};
 use streamfleet_proto::RunnerId;
-use streamfleet_runner::{Announcement, Ownership, Registrar, RunnerService};
+use streamfleet_runner::{Announcement, Observer, Ownership, Pool, Registrar, RunnerService};
+use streamfleet_telemetry::{MetricsPage, RedisMetrics};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::{
-    admin::{self, Readiness},
+    admin::{self, AdminParts, Readiness},
     app::{App, AppParts},
+    cache,
     cli::RunnerArgs,
+    notify::Notifier,
     revision,
-    secret::{COOKIES, SNAPSHOTS},
+    secret::{COOKIES, ClusterSecret, SNAPSHOTS},
     settings::{Settings, is_name_character},
     shutdown::Shutdown,
     telemetry,
@@ -39,22 +41,24 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(3);
 /// How long gateways' connections may take to end once no session is left.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long everything but handing sessions over may take at the end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the last spans may take to go out.
+const TRACES_LIMIT: Duration = Duration::from_secs(2);
 /// Characters of the host's name that make a runner's.
 const MAX_NAME: usize = 40;
 
 /// Runs a runner until a signal comes.
 pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
-    let settings = Settings::load(&args)?;
+    let mut settings = Settings::load(&args)?;
+    settings.log.for_machines();
     telemetry::start(&settings.log, "info")?;
     // What is deployed doesn't change under a running process: its successor gets another revision.
     let app = App { watch_sources: false, ..App::find(&args.app, args.args, args.streamlit_flags)? };
-    let redis = settings.redis("runner")?;
-    let Some(secret) = settings.secret()? else {
-        bail!(
-            "a runner needs the cluster's secret, the same on each of them: set STREAMFLEET_SECRET or secret_file; make \
-             one with: openssl rand -hex 32"
-        );
-    };
+    let mut redis = settings.redis("runner")?;
+    redis.metrics = RedisMetrics::default();
+    let secret = required_secret(&settings)?;
+    let token = settings.admin_token()?;
     let revision = match &settings.revision {
         Some(revision) => revision.clone(),
         None => revision::of_folder(&app.folder)?,
@@ -63,21 +67,40 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let listener = admin::bind(settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN), "listen").await?;
     let admin_address = settings.admin_listen.as_deref().unwrap_or(DEFAULT_ADMIN_LISTEN);
     let admin_listener = admin::bind(admin_address, "admin_listen").await?;
+    let peers = settings.security.peers_of_listener(listener.local_addr()?, settings.allow_plaintext)?;
     let address = advertised(settings.advertise.as_deref(), listener.local_addr()?, &redis.address)?;
 
     let stop = shutdown.token();
     let shown = redis.address.to_string();
     let ownership = Arc::new(Ownership::new(id.clone()));
     let cookie_secret = secret.derive(COOKIES)?;
-    let signer = Signer::new(settings.cluster(), [secret.derive(SNAPSHOTS)?])?;
+    let signer = Signer::new(settings.cluster(), secret.derive_all(SNAPSHOTS)?)?;
+    let about = [
+        ("service.instance.id", id.as_str()),
+        ("streamfleet.cluster", settings.cluster()),
+        ("streamfleet.revision", &revision),
+    ];
+    let tracer = telemetry::tracer(&settings, "streamfleet-runner", &about)?;
+    let observer = Observer::new(tracer.clone(), id.as_str(), &revision);
+    let metrics = MetricsPage::new(env!("CARGO_PKG_VERSION"), "runner", &revision);
+    metrics.register(|registry| redis.metrics.register(registry));
     let starting = async {
         let unusable = || format!("cannot use {shown}");
         let registry = RedisRegistry::connect(redis.clone()).await.with_context(unusable)?;
         let snapshots =
             RedisSnapshots::connect(redis.clone(), SnapshotOptions::new(signer)).await.with_context(unusable)?;
         let snapshots: Arc<dyn SnapshotStore> = Arc::new(snapshots);
+        let cache = cache::of_cluster(&settings, redis.clone(), &secret, &revision).await.with_context(unusable)?;
         let blobs = Blobs::open(settings.blobs()?.as_ref(), Some(redis)).await.context("blobs")?;
-        let parts = AppParts { cookie_secret, revision: revision.clone(), ownership, snapshots, blobs };
+        let parts = AppParts {
+            cookie_secret,
+            revision: revision.clone(),
+            ownership,
+            snapshots,
+            blobs,
+            cache,
+            observer: observer.clone(),
+        };
         let app = app.start(&settings, parts).await?;
         Ok::<_, anyhow::Error>((Arc::new(registry), app))
     };
@@ -94,33 +117,29 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
         Announcement { address: address.clone(), revision: revision.clone() },
         app.pool.clone(),
     ));
-    let service = RunnerService::new(revision.clone(), app.pool.clone(), Arc::clone(&registrar));
-    let mut server = tokio::spawn(serve(listener, service, server_stop.clone()));
+    let service = RunnerService::new(revision.clone(), app.pool.clone(), Arc::clone(&registrar), stop.clone());
+    let mut server = tokio::spawn(serve(listener, peers, service, server_stop.clone()));
     registrar.join().await.context("cannot join the cluster")?;
     let registrar_stop = CancellationToken::new();
     let keeper = tokio::spawn({
         let (registrar, stop) = (Arc::clone(&registrar), registrar_stop.clone());
         async move { registrar.run(stop).await }
     });
-    let ready: Readiness = {
-        let (stop, pool) = (stop.clone(), app.pool.clone());
-        Arc::new(move || {
-            if stop.is_cancelled() {
-                Some("leaving")
-            } else if !pool.is_serving() {
-                Some("no worker serves")
-            } else {
-                None
-            }
-        })
-    };
+    let ready = readiness(stop.clone(), app.pool.clone());
+    observer.register(&metrics, &app.pool);
+    metrics.register(|registry| tracer.register(registry));
+    let parts = AdminParts { ready, metrics: Arc::new(metrics), token, page: None };
     info!(runner = %id, address, revision, admin = %admin_listener.local_addr()?, redis = shown, "runner is serving");
-    let admin = tokio::spawn(admin::serve(admin_listener, ready, server_stop.clone().cancelled_owned()));
+    let admin = tokio::spawn(admin::serve(admin_listener, parts, server_stop.clone().cancelled_owned()));
+    let notifier = Notifier::from_environment();
+    let _watch = notifier.keep_watch();
+    notifier.ready("serving gateways");
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = &mut server => Err(anyhow!("the gRPC server ended: {ended:?}")),
     };
+    notifier.stopping(settings.drain_limit() + LEAVE_LIMIT, "handing sessions over");
     registrar.drain(settings.drain_limit(), &watch::Sender::default()).await;
     registrar_stop.cancel();
     keeper.await.context("the registrar failed")?;
@@ -131,34 +150,65 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
         debug!("some connections did not end in time");
     }
     admin.await.context("the admin listener failed")?;
+    tracer.shutdown(TRACES_LIMIT).await;
     outcome
+}
+
+fn required_secret(settings: &Settings) -> Result<ClusterSecret> {
+    settings.secret()?.context(
+        "a runner needs the cluster's secret, the same on each of them: set STREAMFLEET_SECRET or secret_file; make one with: \
+         openssl rand -hex 32",
+    )
+}
+
+fn readiness(leaving: CancellationToken, pool: Pool) -> Readiness {
+    Arc::new(move || {
+        if leaving.is_cancelled() {
+            Some("leaving")
+        } else if !pool.is_serving() {
+            Some("no worker serves")
+        } else {
+            None
+        }
+    })
 }
 
 async fn serve(
     listener: TcpListener,
+    peers: Option<Arc<Peers>>,
     service: RunnerService,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = TcpListenerStream::new(listener);
-    Server::builder()
-        .tcp_nodelay(true)
+    let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_LIMIT))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .add_service(service.into_server())
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await
+        .add_service(service.into_server());
+    let stopped = stop.clone().cancelled_owned();
+    if let Some(peers) = peers {
+        tokio::spawn(Arc::clone(&peers).keep_fresh(stop.clone()));
+        return server.serve_with_incoming_shutdown(peers.incoming(listener, stop), stopped).await;
+    }
+    // Said here, as the server's own setting is not for connections that it is given. Without it clicks wait 40 ms for an
+    // acknowledgement that is put off.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    server.serve_with_incoming_shutdown(incoming, stopped).await
 }
 
-/// A name that no other process has had: sessions die with the process, so its successor must not pass for it.
+/// Sessions die with the process, so its successor must not pass for it.
 fn runner_id(name: Option<&str>) -> Result<RunnerId> {
+    Ok(unique_name(name).parse()?)
+}
+
+/// A name that no other process has had.
+pub(crate) fn unique_name(name: Option<&str>) -> String {
     let name = match name {
         Some(name) => name.to_owned(),
         None => host_name(),
     };
     let unique = Uuid::new_v4().simple().to_string();
-    Ok(format!("{name}-{}", &unique[..8]).parse()?)
+    format!("{name}-{}", &unique[..8])
 }
 
 fn host_name() -> String {

@@ -16,7 +16,12 @@ use streamfleet_cluster::{BlobsAddress, RedisAddress, RedisOptions};
 
 use streamfleet_runner::Limits;
 
-use crate::{secret::ClusterSecret, size::Size, telemetry::LogSettings};
+use crate::{
+    secret::{AdminToken, ClusterSecret},
+    security::{self, SecuritySettings},
+    size::Size,
+    telemetry::LogSettings,
+};
 
 /// The settings file that is read when none is named.
 const DEFAULT_FILE: &str = "streamfleet.toml";
@@ -40,6 +45,12 @@ pub(crate) struct Settings {
     pub(crate) advertise: Option<String>,
     /// Where a gateway or runner says how it is.
     pub(crate) admin_listen: Option<String>,
+    /// What operators show there to see more than whether it is well.
+    admin_token: Option<Hidden>,
+    /// A file with it.
+    admin_token_file: Option<PathBuf>,
+    /// Where the cluster page finds a session's traces, with `{session}` in the place of its public id.
+    pub(crate) traces_url: Option<String>,
     /// Where the registry is.
     redis: Option<Hidden>,
     /// PEM file of the certificates to trust there.
@@ -82,6 +93,27 @@ pub(crate) struct Settings {
     worker_max_memory: Option<Size>,
     /// State that is kept of one session at most, like `16MiB`.
     max_session_state: Option<Size>,
+    /// Whether workers share what `st.cache_data` functions return.
+    cache: Switch,
+    /// How much of it a runner has in its memory, like `256MiB`.
+    cache_memory: Size,
+    /// How much of it the cluster keeps in Redis.
+    cache_size: Size,
+    /// What one call may return at most to be shared.
+    cache_max_value: Size,
+    /// Where traces go, if the standard variables don't say so.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Seconds from which on an interaction is slow, and its trace kept whether it was sampled or not.
+    pub(crate) trace_slow_after: f64,
+    /// Whether gateways and runners may speak unencrypted beyond one machine.
+    pub(crate) allow_plaintext: bool,
+    /// Connections that one address may have at a time; 0 for any number.
+    pub(crate) max_connections_per_address: u32,
+    /// Uploads that one address may have under way; 0 for any number.
+    pub(crate) max_uploads_per_address: u32,
+    /// Certificates, and proxies that are believed.
+    #[serde(flatten)]
+    pub(crate) security: SecuritySettings,
     /// Logging.
     #[serde(flatten)]
     pub(crate) log: LogSettings,
@@ -95,6 +127,9 @@ impl Default for Settings {
             listen: None,
             advertise: None,
             admin_listen: None,
+            admin_token: None,
+            admin_token_file: None,
+            traces_url: None,
             redis: None,
             redis_ca_file: None,
             cluster: "default".to_owned(),
@@ -117,9 +152,38 @@ impl Default for Settings {
             worker_max_age: 0.0,
             worker_max_memory: None,
             max_session_state: None,
+            cache: Switch::On,
+            cache_memory: Size(256 << 20),
+            cache_size: Size(1 << 30),
+            cache_max_value: Size(256 << 20),
+            otlp_endpoint: None,
+            trace_slow_after: 1.0,
+            allow_plaintext: false,
+            max_connections_per_address: 0,
+            max_uploads_per_address: 0,
+            security: SecuritySettings::default(),
             log: LogSettings::default(),
         }
     }
+}
+
+/// Something that can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    On,
+    Off,
+}
+
+/// How much is kept of what `st.cache_data` functions return, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CacheLimits {
+    /// In a runner's memory.
+    pub(crate) memory: u64,
+    /// In Redis.
+    pub(crate) size: u64,
+    /// Of one call.
+    pub(crate) max_value: u64,
 }
 
 /// A text that is never shown, as there may be a password in it.
@@ -134,12 +198,15 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 40] = [
     "port",
     "host",
     "listen",
     "advertise",
     "admin_listen",
+    "admin_token",
+    "admin_token_file",
+    "traces_url",
     "redis",
     "redis_ca_file",
     "cluster",
@@ -161,9 +228,22 @@ const NAMES: [&str; 28] = [
     "worker_max_age",
     "worker_max_memory",
     "max_session_state",
+    "cache",
+    "cache_memory",
+    "cache_size",
+    "cache_max_value",
+    "otlp_endpoint",
+    "trace_slow_after",
+    "allow_plaintext",
+    "max_connections_per_address",
+    "max_uploads_per_address",
     "log_level",
     "log_format",
 ];
+
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(security::NAMES)
+}
 
 /// What a command line says about settings.
 pub(crate) trait Flags {
@@ -180,7 +260,7 @@ impl Settings {
         let known = env::vars().filter(|(name, value)| {
             let setting = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'));
             let setting = setting.map(str::to_ascii_lowercase);
-            !value.is_empty() && setting.is_some_and(|setting| NAMES.contains(&setting.as_str()))
+            !value.is_empty() && setting.is_some_and(|setting| names().any(|name| name == setting))
         });
         Self::from_sources(flags, Path::new(DEFAULT_FILE), known.collect())
     }
@@ -220,6 +300,7 @@ impl Settings {
             ("run_timeout", self.run_timeout),
             ("worker_stuck_after", self.worker_stuck_after),
             ("worker_max_age", self.worker_max_age),
+            ("trace_slow_after", self.trace_slow_after),
         ] {
             if !(0.0..=MAX_SECONDS).contains(&seconds) {
                 bail!("{name} = {seconds}: give a number of seconds from 0 to {MAX_SECONDS}");
@@ -235,8 +316,23 @@ impl Settings {
         if let Some(Hidden(redis)) = &self.redis {
             redis.parse::<RedisAddress>().context("redis")?;
         }
+        for (name, Size(bytes)) in [
+            ("cache_memory", self.cache_memory),
+            ("cache_size", self.cache_size),
+            ("cache_max_value", self.cache_max_value),
+        ] {
+            if bytes == 0 {
+                bail!("{name} = 0: give an amount of memory, or set cache = \"off\"");
+            }
+        }
+        if let Some(Hidden(token)) = &self.admin_token {
+            AdminToken::load(Some(token), None)?;
+        }
+        if let Some(url) = self.traces_url.as_deref().filter(|url| !is_traces_url(url)) {
+            bail!("traces_url = {url:?}: give an http or https address with {{session}} in it");
+        }
         self.blobs()?;
-        Ok(())
+        self.security.check()
     }
 
     /// Where the registry is. A role that needs it says so.
@@ -251,12 +347,23 @@ impl Settings {
             std::fs::read(path).with_context(|| format!("cannot read redis_ca_file {}", path.display()))
         };
         let ca = self.redis_ca_file.as_ref().map(read).transpose()?;
-        Ok(RedisOptions { address: redis.parse()?, ca, cluster: self.cluster.clone() })
+        Ok(RedisOptions::new(redis.parse()?, ca, &self.cluster))
     }
 
     /// Where uploaded files are kept, if that is set.
     pub(crate) fn blobs(&self) -> Result<Option<BlobsAddress>> {
         self.blobs.as_deref().map(str::parse).transpose().context("blobs")
+    }
+
+    /// How much is kept of what `st.cache_data` functions return; `None` if that is for each worker to do.
+    pub(crate) fn cache(&self) -> Option<CacheLimits> {
+        let Self { cache_memory: Size(memory), cache_size: Size(size), cache_max_value: Size(max_value), .. } = *self;
+        (self.cache == Switch::On).then_some(CacheLimits { memory, size, max_value })
+    }
+
+    /// Whether a Redis is named.
+    pub(crate) fn has_redis(&self) -> bool {
+        self.redis.is_some()
     }
 
     /// The name that tells several clusters in one Redis apart.
@@ -268,6 +375,12 @@ impl Settings {
     pub(crate) fn secret(&self) -> Result<Option<ClusterSecret>> {
         let secret = self.secret.as_ref().map(|Hidden(secret)| secret.as_str());
         ClusterSecret::load(secret, self.secret_file.as_deref())
+    }
+
+    /// What operators show to the admin listener, if that is set.
+    pub(crate) fn admin_token(&self) -> Result<Option<AdminToken>> {
+        let token = self.admin_token.as_ref().map(|Hidden(token)| token.as_str());
+        AdminToken::load(token, self.admin_token_file.as_deref())
     }
 
     /// How much of what a session or worker may take.
@@ -305,10 +418,16 @@ pub(crate) fn is_name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
+fn is_traces_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.starts_with('/') && rest.contains("{session}") && !rest.contains(char::is_whitespace))
+}
+
 fn check_names(path: &Path, text: &str) -> Result<()> {
     let table: toml::Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
-    if let Some(unknown) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
-        bail!("{}: unknown setting {unknown:?}; the settings are {}", path.display(), NAMES.join(", "));
+    if let Some(unknown) = table.keys().find(|given| !names().any(|name| name == given.as_str())) {
+        let known: Vec<_> = names().collect();
+        bail!("{}: unknown setting {unknown:?}; the settings are {}", path.display(), known.join(", "));
     }
     Ok(())
 }
@@ -352,6 +471,17 @@ mod tests {
             ("hibernate_after = -1", "hibernate_after"),
             ("worker_max_memory = \"much\"", "much"),
             ("blobs = \"ftp://a\"", "blobs"),
+            ("cache = \"no\"", "cache"),
+            ("cache_memory = 0", "cache_memory"),
+            ("admin_token = \"short\"", "admin_token"),
+            ("traces_url = \"javascript:{session}\"", "traces_url"),
+            ("traces_url = \"https://traces/\"", "{session}"),
+            ("peer_cert_file = \"a\"", "peer_ca_file"),
+            ("tls_key_file = \"a\"", "tls_cert_file"),
+            ("redirect_listen = \"0.0.0.0:80\"", "HTTPS"),
+            ("trusted_proxies = \"10.0.0.0/33\"", "10.0.0.0/33"),
+            ("max_connections_per_address = -1", "max_connections_per_address"),
+            ("allow_plaintext = \"perhaps\"", "allow_plaintext"),
         ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");
@@ -364,6 +494,19 @@ mod tests {
         let settings = load("", &[("STREAMFLEET_SECRET", &digits)], &ServeArgs::default()).unwrap();
         assert!(settings.secret().unwrap().is_some());
         assert!(!format!("{settings:?}").contains(&digits), "the secret is shown");
+    }
+
+    #[test]
+    fn the_admin_token_is_in_one_place_and_hidden() {
+        let none = ServeArgs::default();
+        let token = "0123456789abcdef";
+        let settings = load("", &[("STREAMFLEET_ADMIN_TOKEN", token)], &none).unwrap();
+        assert!(settings.admin_token().unwrap().unwrap().is(token.as_bytes()));
+        assert!(!format!("{settings:?}").contains(token), "the token is shown");
+        let file = format!("admin_token = \"{token}\"\nadmin_token_file = \"/x\"");
+        let error = load(&file, &[], &none).unwrap().admin_token().unwrap_err().to_string();
+        assert!(error.contains("admin_token_file"), "{error}");
+        assert!(load("", &[], &none).unwrap().admin_token().unwrap().is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! which session.
 
 mod blobs;
+mod cache;
 mod member;
 pub mod membership;
 mod pins;
@@ -9,18 +10,30 @@ mod redis;
 mod registry;
 mod ring;
 mod route;
+mod signing;
 mod snapshots;
+mod target;
+mod tls;
 
 pub use self::redis::{AddressError, LinkError, RedisAddress, RedisOptions};
 pub use blobs::{BlobError, Blobs, BlobsAddress, BlobsAddressError, Content, FILE_TTL, FileHead};
+pub use cache::{
+    Acquired, CACHE_LEASE, CacheError, CacheListener, CacheOptions, CacheSigner, CacheStore, CachedFunction,
+    ComputeLease, Corrupt, Entry, MemoryCache, PART_BYTES, Packed, Packer, RedisCache, Scope, Stored, UNUSED_TTL,
+    ValueKey,
+};
 pub use member::{Load, Member, RunnerPhase};
 pub use pins::PinCache;
 pub use registry::{
-    Announced, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, RedisRegistry, Registry, RegistryError,
+    Announced, Course, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, ROLL_LEASE, RedisRegistry, Registry,
+    RegistryError, Roll, RollLock, Rolls, Stage, Step, Taken,
 };
 pub use ring::Ring;
 pub use route::Route;
+pub use signing::KeyError;
 pub use snapshots::{
-    Change, FileSnapshots, FolderError, KeyError, LoadError, Loaded, MemorySnapshots, RedisSnapshots, SNAPSHOT_TTL,
-    SaveError, SavedState, Signer, SnapshotOptions, SnapshotStore, Unsaved, Write,
+    Change, FileSnapshots, FolderError, LoadError, Loaded, MemorySnapshots, RedisSnapshots, SNAPSHOT_TTL, SaveError,
+    SavedState, Signer, SnapshotOptions, SnapshotStore, Unsaved, Write,
 };
+pub use target::Target;
+pub use tls::{GATEWAY_NAME, HandshakeError, PeerFiles, Peers, PublicFiles, PublicTls, RUNNER_NAME, TlsError};

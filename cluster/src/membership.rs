@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::{
     member::Member,
     registry::{Event, Members, Registry, RegistryError},
+    target::Target,
 };
 
 /// How often members are asked for when nothing is heard of changes.
@@ -24,8 +25,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub struct View {
     /// By name.
     pub members: BTreeMap<RunnerId, Member>,
-    /// The revision that new sessions should go to, if one has been set.
-    pub revision: Option<String>,
+    /// Which of them new sessions should go to.
+    pub target: Target,
     /// Whoever is missing may just not have been heard of yet.
     pub settling: bool,
     /// The registry could not be asked the last time.
@@ -41,7 +42,7 @@ impl View {
                 members.entry(runner).or_insert(member);
             }
         }
-        *self = Self { members, revision: answer.revision, settling: answer.settling, stale: false };
+        *self = Self { members, target: answer.target, settling: answer.settling, stale: false };
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
         let mut view = View::default();
         let answer = |list: &[&str], settling| Members {
             list: list.iter().map(|name| member(name)).collect(),
-            revision: None,
+            target: Target::default(),
             settling,
         };
         view.take(answer(&["a", "b"], false));

@@ -10,7 +10,10 @@ use std::collections::HashMap;
 use consistent_hash::{DefaultHash, Node, StaticHashRing};
 use streamfleet_proto::{RunnerId, SessionId};
 
-use crate::member::{Member, RunnerPhase};
+use crate::{
+    member::{Member, RunnerPhase},
+    target::Target,
+};
 
 /// Points that each runner has on the ring. More make the shares more even and the ring larger;
 /// with 100 the shares of unbounded hashing differ by about a tenth, which the bound then cuts off.
@@ -29,24 +32,27 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of those members that take new sessions: of this revision, if there is one and any of them serves it.
-    pub fn new<'a>(members: impl IntoIterator<Item = &'a Member>, revision: Option<&str>) -> Self {
+    /// A ring of those members that take new sessions, as far as any of them is of the target.
+    pub fn new<'a>(members: impl IntoIterator<Item = &'a Member>, target: &Target) -> Self {
         let mut ring = Self { points: points([].iter()), sessions: HashMap::new(), total: 0 };
-        ring.update(members, revision);
+        ring.update(members, target);
         ring
     }
 
     /// Takes the members' new loads over, and makes a new ring where others are on it now.
-    pub fn update<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>, revision: Option<&str>) {
+    pub fn update<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>, target: &Target) {
         let mut ready: Vec<_> = members.into_iter().filter(|member| member.phase == RunnerPhase::Ready).collect();
         // Where all workers have died at once they will be back in a moment, and are worth waiting for if nobody else is there.
         if ready.iter().any(|member| member.takes_sessions()) {
             ready.retain(|member| member.takes_sessions());
         }
-        let is_wanted = |member: &&&Member| revision.is_none_or(|revision| member.revision == revision);
-        // An old revision is better than none.
-        let some_wanted = ready.iter().any(|member| is_wanted(&member));
-        let wanted = ready.iter().filter(|member| !some_wanted || is_wanted(member));
+        // An old revision is better than none, and one that nobody has tried yet is better than nothing at all.
+        if ready.iter().any(|member| target.wants(member)) {
+            ready.retain(|member| target.wants(member));
+        } else if ready.iter().any(|member| !target.holds(member)) {
+            ready.retain(|member| !target.holds(member));
+        }
+        let wanted = ready.iter();
         let sessions: HashMap<_, _> =
             wanted.map(|member| (member.runner.clone(), u64::from(member.load.sessions))).collect();
         let same = sessions.len() == self.sessions.len() && sessions.keys().all(|key| self.sessions.contains_key(key));
@@ -102,7 +108,7 @@ fn points<'a>(runners: impl Iterator<Item = &'a RunnerId>) -> StaticHashRing<'st
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
 
     use proptest::{collection::vec, prelude::*};
 
@@ -137,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_runner_passes_the_bound(runners in 1..40_usize, sessions in 1..2000_usize) {
-            let mut ring = Ring::new(&ready(&vec![0; runners]), None);
+            let mut ring = Ring::new(&ready(&vec![0; runners]), &Target::default());
             let shares = fill(&mut ring, sessions);
             let bound = (sessions * 5).div_ceil(runners * 4);
             let largest = shares.values().max().map_or(0, |&share: &u32| share as usize);
@@ -146,14 +152,14 @@ mod tests {
 
         #[test]
         fn there_is_always_room(loads in vec(0..1000_u32, 1..30)) {
-            let ring = Ring::new(&ready(&loads), None);
+            let ring = Ring::new(&ready(&loads), &Target::default());
             prop_assert!(ring.place(&SessionId::random(), &[]).is_some());
         }
 
         #[test]
         fn placement_is_a_function_of_its_input(loads in vec(0..50_u32, 1..30)) {
             let session = SessionId::random();
-            let (one, other) = (Ring::new(&ready(&loads), None), Ring::new(&ready(&loads), None));
+            let (one, other) = (Ring::new(&ready(&loads), &Target::default()), Ring::new(&ready(&loads), &Target::default()));
             prop_assert_eq!(one.place(&session, &[]), other.place(&session, &[]));
         }
     }
@@ -161,8 +167,8 @@ mod tests {
     #[test]
     fn few_sessions_move_when_a_runner_leaves() {
         let sessions: Vec<_> = (0..5000).map(|_| SessionId::random()).collect();
-        let all = Ring::new(&ready(&[0; 20]), None);
-        let fewer = Ring::new(&ready(&[0; 19]), None);
+        let all = Ring::new(&ready(&[0; 20]), &Target::default());
+        let fewer = Ring::new(&ready(&[0; 19]), &Target::default());
         let moved = sessions.iter().filter(|session| all.place(session, &[]) != fewer.place(session, &[])).count();
         // A twentieth is the least; the allowance is 5 % on top.
         assert!(moved * 10 <= sessions.len(), "{moved} of {}", sessions.len());
@@ -170,7 +176,7 @@ mod tests {
 
     /// Where a million sessions go that come one after the other.
     fn place_all(sessions: &[SessionId], runners: usize) -> (Vec<RunnerId>, u32) {
-        let mut ring = Ring::new(&ready(&vec![0; runners]), None);
+        let mut ring = Ring::new(&ready(&vec![0; runners]), &Target::default());
         let mut shares: HashMap<RunnerId, u32> = HashMap::new();
         let places = sessions.iter().map(|session| {
             let runner = ring.place(session, &[]).unwrap().clone();
@@ -207,35 +213,58 @@ mod tests {
             member(2, RunnerPhase::Ready, "b", 0),
             member(3, RunnerPhase::Starting, "b", 0),
         ];
-        let ring = Ring::new(&members, Some("b"));
+        let ring = Ring::new(&members, &Target::revision(Some("b")));
         for _ in 0..100 {
             let placed = ring.place(&SessionId::random(), &[]);
             assert_eq!(placed.map(RunnerId::as_str), Some("r2"));
         }
         // Nobody serves this one: then whoever takes sessions.
-        let ring = Ring::new(&members, Some("c"));
+        let ring = Ring::new(&members, &Target::revision(Some("c")));
         let placed: HashSet<_> = (0..100).filter_map(|_| ring.place(&SessionId::random(), &[])).collect();
         assert_eq!(placed.len(), 2);
-        assert_eq!(Ring::new(&members[3..], None).place(&SessionId::random(), &[]), None);
+        assert_eq!(Ring::new(&members[3..], &Target::default()).place(&SessionId::random(), &[]), None);
+    }
+
+    #[test]
+    fn those_that_nobody_has_tried_are_held_back() {
+        let members = [
+            member(0, RunnerPhase::Ready, "a", 0),
+            member(1, RunnerPhase::Ready, "b", 0),
+            member(2, RunnerPhase::Ready, "b", 0),
+        ];
+        let placed = |members: &[Member], admitted: &[&str]| {
+            let admitted = admitted.iter().map(|runner| runner.parse().unwrap()).collect();
+            let target = Target { admitted: Some(admitted), ..Target::revision(Some("b")) };
+            let ring = Ring::new(members, &target);
+            let placed: BTreeSet<_> =
+                (0..100).filter_map(|_| ring.place(&SessionId::random(), &[]).map(ToString::to_string)).collect();
+            placed.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(placed(&members, &[]), ["r0"]);
+        assert_eq!(placed(&members, &["r2"]), ["r2"]);
+        assert_eq!(placed(&members, &["r1", "r2"]), ["r1", "r2"]);
+        // The one that was admitted has gone.
+        assert_eq!(placed(&members, &["r9"]), ["r0"]);
+        assert_eq!(placed(&members[1..], &[]), ["r1", "r2"]);
     }
 
     #[test]
     fn a_runner_without_workers_is_passed_over() {
         let mut members = ready(&[0, 5]);
         members[0].load.workers = 0;
-        let ring = Ring::new(&members, None);
+        let ring = Ring::new(&members, &Target::default());
         for _ in 0..100 {
             assert_eq!(ring.place(&SessionId::random(), &[]), Some(&members[1].runner));
         }
         // But waited for, if there is no other.
-        let ring = Ring::new(&members[..1], None);
+        let ring = Ring::new(&members[..1], &Target::default());
         assert_eq!(ring.place(&SessionId::random(), &[]), Some(&members[0].runner));
     }
 
     #[test]
     fn the_excluded_are_passed_over() {
         let members = ready(&[0, 0, 0]);
-        let ring = Ring::new(&members, None);
+        let ring = Ring::new(&members, &Target::default());
         let session = SessionId::random();
         let mut excluded = Vec::new();
         for _ in 0..3 {
@@ -246,16 +275,16 @@ mod tests {
         assert_eq!(ring.place(&session, &excluded), None);
         assert_eq!(ring.first_choice(&session), excluded.first());
         // Even past the bound, rather than nowhere.
-        let ring = Ring::new(&ready(&[0, 100]), None);
+        let ring = Ring::new(&ready(&[0, 100]), &Target::default());
         let full = ring.place(&session, &["r0".parse().unwrap()]);
         assert_eq!(full.map(RunnerId::as_str), Some("r1"));
     }
 
     #[test]
     fn new_loads_count_at_once_and_old_guesses_no_longer() {
-        let mut ring = Ring::new(&ready(&[0, 0]), None);
+        let mut ring = Ring::new(&ready(&[0, 0]), &Target::default());
         fill(&mut ring, 100);
-        ring.update(&ready(&[0, 1000]), None);
+        ring.update(&ready(&[0, 1000]), &Target::default());
         for _ in 0..100 {
             let placed = ring.place(&SessionId::random(), &[]);
             assert_eq!(placed.map(RunnerId::as_str), Some("r0"));

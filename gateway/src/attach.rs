@@ -11,6 +11,7 @@ use streamfleet_proto::{
     common::{Accepted, AppSettings, RequestHead, ResponseHead},
     runner::{SessionOpen, SessionRequest, SessionResponse, session_request, session_response},
 };
+use streamfleet_telemetry::{SpanKind, TraceContext};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
@@ -22,6 +23,7 @@ use tracing::debug;
 use crate::{
     error::GatewayError,
     head::response,
+    observe::context_bytes,
     upstream::{Runner, Upstream},
 };
 
@@ -65,6 +67,10 @@ pub(crate) struct Reattach {
     pub(crate) deaths: u32,
     /// What the user is to be told.
     pub(crate) notice: String,
+    /// Runners that can't read the session's state.
+    pub(crate) avoid: Vec<RunnerId>,
+    /// It has gone back and forth between revisions: from now on it stays, whatever is lost of it.
+    pub(crate) settle: bool,
 }
 
 /// What a runner answers a handshake with.
@@ -91,13 +97,16 @@ pub(crate) async fn connect(
     upstream: &Arc<Upstream>,
     handshake: &Handshake,
     reattach: Option<&Reattach>,
+    parent: Option<TraceContext>,
 ) -> Result<(Stream, Opening, AppSettings), GatewayError> {
+    let observer = &upstream.observer;
     let limit = if reattach.is_some() { REATTACH_LIMIT } else { CONNECT_LIMIT };
     let began = Instant::now();
-    let mut excluded = Vec::new();
+    let mut excluded = reattach.map(|reattach| reattach.avoid.clone()).unwrap_or_default();
     let mut home_failed: Option<(RunnerId, Instant)> = None;
     loop {
         let fresh = SessionId::random();
+        let mut span = observer.span("place", parent);
         let placement = match upstream.place(fresh, handshake.resume, &excluded).await {
             // All have been tried, or none is there yet.
             Err(GatewayError::NoRunner) if began.elapsed() < limit && (!excluded.is_empty() || reattach.is_some()) => {
@@ -108,6 +117,19 @@ pub(crate) async fn connect(
             placement => placement?,
         };
         let (runner, is_home) = (placement.runner.id.clone(), placement.is_home);
+        let reason = match (handshake.resume, reattach) {
+            (None, _) => "new",
+            (Some(_), None) if is_home => "reconnect",
+            (Some(_), Some(_)) if is_home => "moved",
+            (Some(_), _) => "failure",
+        };
+        observer.metrics.placed(reason);
+        span.set("streamfleet.runner", runner.to_string());
+        span.set("streamfleet.placement.reason", reason);
+        span.end();
+        let mut span = observer.span("attach", parent);
+        span.kind(SpanKind::Client);
+        span.set("streamfleet.runner", runner.to_string());
         let mut open = SessionOpen {
             session_id: fresh.to_string(),
             resume_session_id: handshake.resume.map(|id| id.to_string()).unwrap_or_default(),
@@ -115,9 +137,11 @@ pub(crate) async fn connect(
             epoch: placement.epoch,
             resume_epoch: placement.resume_epoch,
             connection: handshake.connection,
+            trace: context_bytes(span.context()),
+            may_return: !reattach.is_some_and(|reattach| reattach.settle) && upstream.has_other_revision(&runner),
             ..SessionOpen::default()
         };
-        if let Some(Reattach { acked_seq, replay_until, deaths, notice }) = reattach.cloned() {
+        if let Some(Reattach { acked_seq, replay_until, deaths, notice, .. }) = reattach.cloned() {
             open = SessionOpen { reattach: true, acked_seq, replay_until, deaths, notice, ..open };
         }
         let epochs = [Some((fresh, placement.epoch)), handshake.resume.map(|id| (id, placement.resume_epoch))];
@@ -131,6 +155,10 @@ pub(crate) async fn connect(
             outcome = attempt => outcome,
             () = upstream.gone(&runner) => Err(GatewayError::Gone(runner.clone())),
         };
+        if let Err(error) = &outcome {
+            span.fail(error.to_string());
+        }
+        span.end();
         match outcome {
             Err(error) if error.is_unreachable() && began.elapsed() < limit => {
                 debug!("trying again: {error}");

@@ -37,6 +37,7 @@ use crate::{
     attached::Attachment,
     closing::Closing,
     error::{GatewayError, SERVICE_RESTART},
+    observe::{Direction, Interactions, Observer, Traffic},
     replay::{Frame, ReplayBuffer},
     upstream::Upstream,
 };
@@ -51,9 +52,13 @@ const SHORT_STREAM: Duration = Duration::from_millis(100);
 /// After so many workers have died over the same message it is given up. Where there is none to blame, it takes one more: a worker's
 /// end is nobody's fault as a rule.
 const MAX_DEATHS: u32 = 2;
+/// After so many revisions in a row that could not read a session's state it goes back no more.
+const MAX_RETURNS: u32 = 3;
 
 pub(crate) const GOING_AWAY: u16 = 1001;
 const NO_STATUS: u32 = 1005;
+/// What stands for an end without a word.
+const ABNORMAL: u16 = 1006;
 const MESSAGE_TOO_BIG: u16 = 1009;
 
 /// A browser that is connected, or about to be.
@@ -75,6 +80,8 @@ impl Browser {
     /// Carries messages until the browser leaves, or its session has ended.
     pub(crate) async fn serve(self, socket: WebSocket, stream: Stream, closing: Closing) {
         let (sink, source) = socket.split();
+        let observer = Arc::clone(&self.upstream.observer);
+        observer.metrics.connected();
         let (buffer, last_heard) = (ReplayBuffer::default(), LastHeard::now());
         let mut down = Down {
             upstream: self.upstream,
@@ -86,14 +93,18 @@ impl Browser {
             outbox: VecDeque::new(),
             attachment: None,
             suspect: Suspect::default(),
+            returns: 0,
+            interactions: Interactions::new(Arc::clone(&observer)),
             sink: BrowserSink::new(sink, self.ping, &last_heard),
             partial: BytesMut::new(),
         };
-        let up = Up { buffer: &buffer, source, last_heard: &last_heard };
+        let up = Up { observer: &observer, buffer: &buffer, source, last_heard: &last_heard };
+        let mut told = ABNORMAL;
         // Whichever direction ends takes the other along.
         let farewell = tokio::select! {
             end = up.run() => match end {
                 BrowserEnd::Closed(close) => {
+                    told = u16::try_from(close.code).unwrap_or(ABNORMAL);
                     down.pass_on_end(close);
                     None
                 }
@@ -103,12 +114,14 @@ impl Browser {
             farewell = down.run() => farewell,
             code = closing.due() => Some(close_frame(code, "")),
         };
+        observer.metrics.closed(farewell.as_ref().map_or(told, |farewell| farewell.code));
         down.sink.farewell(farewell).await;
     }
 }
 
 /// From the browser into the buffer.
 struct Up<'a> {
+    observer: &'a Observer,
     buffer: &'a ReplayBuffer,
     source: SplitStream<WebSocket>,
     last_heard: &'a LastHeard,
@@ -134,6 +147,9 @@ impl Up<'_> {
                 None => return BrowserEnd::Lost,
             };
             self.last_heard.touch();
+            if let Message::Binary(payload) = &message {
+                self.observer.transferred(Traffic::WebSocket, Direction::Received, payload.len() as u64);
+            }
             match message {
                 Message::Binary(payload) => self.buffer.push(payload, false).await,
                 Message::Text(text) => self.buffer.push(Bytes::from(text), true).await,
@@ -178,6 +194,9 @@ struct Down<'a> {
     /// Known once the session is.
     attachment: Option<Attachment>,
     suspect: Suspect,
+    /// How often in a row the session's state could not be read.
+    returns: u32,
+    interactions: Interactions,
     sink: BrowserSink<'a>,
     partial: BytesMut,
 }
@@ -195,6 +214,7 @@ impl Down<'_> {
             if began.elapsed() < SHORT_STREAM {
                 sleep(SHORT_STREAM).await;
             }
+            self.returns = if detached.reason() == DetachReason::Unloadable { self.returns + 1 } else { 0 };
             let session = self.attachment.take().map(|attachment| attachment.session);
             if session.is_none() && self.handshake.resume.is_none() {
                 // Nothing that could be had elsewhere.
@@ -209,7 +229,7 @@ impl Down<'_> {
                     unsent = self.sink.keep_alive() => return unsent.report(),
                 }
             }
-            match self.reattach(notice).await {
+            match self.reattach(notice, &detached).await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
@@ -248,7 +268,9 @@ impl Down<'_> {
                 sent = send_first(&stream.up, outbox), if is_open && !outbox.is_empty() => is_open = sent.is_ok(),
                 frame = buffer.after(cursor), if is_sending && outbox.is_empty() => {
                     self.cursor = Some(frame.seq);
-                    self.outbox.extend(pieces(frame));
+                    let session = self.attachment.as_ref().map(|attachment| attachment.session);
+                    let trace = self.interactions.send(&frame, session, &self.stream.runner);
+                    self.outbox.extend(pieces(frame, trace));
                 }
                 unsent = sink.keep_alive() => return End::Farewell(unsent.report()),
             }
@@ -262,6 +284,9 @@ impl Down<'_> {
                 let Some((last, others)) = batch.messages.split_last() else {
                     return Ok(None);
                 };
+                let bytes = batch.messages.iter().map(Bytes::len).sum::<usize>() as u64;
+                self.interactions.delivered(batch.messages.len() as u64, bytes);
+                self.upstream.observer.transferred(Traffic::WebSocket, Direction::Sent, bytes);
                 // Together into one buffer, and one system call where they fit.
                 for message in others {
                     self.sink.feed(Message::Binary(message.clone())).await?;
@@ -272,6 +297,8 @@ impl Down<'_> {
                 self.partial.extend_from_slice(&chunk.data);
                 if !chunk.more {
                     let message = self.partial.split().freeze();
+                    self.interactions.delivered(1, message.len() as u64);
+                    self.upstream.observer.transferred(Traffic::WebSocket, Direction::Sent, message.len() as u64);
                     self.sink.send(Message::Binary(message)).await?;
                     self.partial = BytesMut::new();
                 }
@@ -290,7 +317,15 @@ impl Down<'_> {
             }
             session_response::Kind::AppliedSeq(seq) => {
                 self.suspect.acquit(seq);
+                self.interactions.applied(seq);
                 self.buffer.acknowledge(seq);
+            }
+            session_response::Kind::RunFinished(finished) => {
+                let session = self.attachment.as_ref().map(|attachment| attachment.session);
+                if let Some(trace) = self.interactions.finished(&finished, session) {
+                    let kind = session_request::Kind::KeepTrace(Bytes::copy_from_slice(&trace.to_bytes()));
+                    self.outbox.push_back(SessionRequest { kind: Some(kind) });
+                }
             }
             session_response::Kind::Detached(detached) => return Ok(Some(End::Detached(detached))),
             session_response::Kind::Close(close) => {
@@ -326,18 +361,35 @@ impl Down<'_> {
     }
 
     /// Opens a stream to whoever has the session now. False when the browser has gone meanwhile.
-    async fn reattach(&mut self, notice: String) -> Result<bool, GatewayError> {
+    async fn reattach(&mut self, notice: String, detached: &Detached) -> Result<bool, GatewayError> {
         let began = Instant::now();
+        let (reason, kind) = match detached.reason() {
+            DetachReason::Released => ("handoff", "handoff"),
+            DetachReason::Hibernated => ("wakeup", "wakeup"),
+            DetachReason::Unloadable => ("returned", "handoff"),
+            DetachReason::WorkerDied | DetachReason::Runaway | DetachReason::Unspecified => ("failure", "failover"),
+        };
+        let is_returned = detached.reason() == DetachReason::Unloadable;
+        let avoid = if is_returned { self.upstream.alike(&self.stream.runner) } else { Vec::new() };
+        let observer = Arc::clone(&self.upstream.observer);
+        let mut span = observer.server_span("reattach", self.interactions.lost(reason));
+        span.set("streamfleet.reattach.reason", reason);
+        span.set("streamfleet.reattach.from", self.stream.runner.to_string());
+        if reason == "failure" {
+            observer.keep(&span);
+        }
         let reattach = Reattach {
             acked_seq: self.buffer.acked_seq(),
             replay_until: self.buffer.unacknowledged().map_or(0, |_| self.buffer.sent_seq()),
             deaths: self.suspect.deaths_to_tell(),
             notice,
+            avoid,
+            settle: self.returns >= MAX_RETURNS,
         };
         // Boxed, lest every idle browser keep the room that this takes.
-        let connecting = Box::pin(attach::connect(&self.upstream, &self.handshake, Some(&reattach)));
+        let connecting = Box::pin(attach::connect(&self.upstream, &self.handshake, Some(&reattach), span.context()));
         let (stream, opening, _) = tokio::select! {
-            connected = connecting => connected?,
+            connected = connecting => connected.inspect_err(|error| span.fail(error.to_string()))?,
             unsent = self.sink.keep_alive() => {
                 unsent.report();
                 return Ok(false);
@@ -347,12 +399,25 @@ impl Down<'_> {
         if let Opening::Refused(head) = opening {
             return Err(GatewayError::BadAnswer { runner, reason: format!("status {} to a session", head.status) });
         }
+        let replaying = reattach.replay_until.saturating_sub(reattach.acked_seq);
+        span.set("streamfleet.session", self.handshake.resume.map(|session| session.public_id()).unwrap_or_default());
+        span.set("streamfleet.reattach.to", runner.to_string());
+        span.set("streamfleet.reattach.replayed", replaying);
+        observer.metrics.reattached(reason);
+        let again = match replaying {
+            0 => String::new(),
+            1 => ", 1 message again".to_owned(),
+            _ => format!(", {replaying} messages again"),
+        };
+        let text = format!("from {} in {} ms{again}", self.stream.runner, began.elapsed().as_millis());
+        observer.tell(kind, self.handshake.resume, Some(runner.clone()), text);
         info!(
             session = ?self.handshake.resume,
             from = %self.stream.runner,
             to = %runner,
-            replaying = reattach.replay_until.saturating_sub(reattach.acked_seq),
+            replaying,
             ms = began.elapsed().as_millis(),
+            trace = span.context().map(|context| tracing::field::display(context.trace)),
             "reattached a browser"
         );
         self.stream = stream;
@@ -368,7 +433,7 @@ impl Down<'_> {
             && let Some(frame) = self.buffer.try_after(cursor)
         {
             self.cursor = Some(frame.seq);
-            self.outbox.extend(pieces(frame));
+            self.outbox.extend(pieces(frame, Bytes::new()));
         }
         self.outbox.push_back(SessionRequest { kind: Some(session_request::Kind::Close(close)) });
         for request in self.outbox.drain(..) {
@@ -415,8 +480,8 @@ impl Suspect {
 }
 
 /// A message as the wire takes it.
-fn pieces(frame: Frame) -> impl Iterator<Item = SessionRequest> {
-    let Frame { seq, mut payload, text } = frame;
+fn pieces(frame: Frame, trace: Bytes) -> impl Iterator<Item = SessionRequest> {
+    let Frame { seq, mut payload, text, .. } = frame;
     let mut is_done = false;
     std::iter::from_fn(move || {
         if is_done {
@@ -425,7 +490,7 @@ fn pieces(frame: Frame) -> impl Iterator<Item = SessionRequest> {
         let piece = payload.split_to(payload.len().min(MAX_CHUNK_BYTES));
         let more = !payload.is_empty();
         is_done = !more;
-        let frame = BrowserFrame { seq, payload: piece, text, more };
+        let frame = BrowserFrame { seq, payload: piece, text, more, trace: trace.clone() };
         Some(SessionRequest { kind: Some(session_request::Kind::Frame(frame)) })
     })
 }
@@ -560,17 +625,19 @@ fn close_frame(code: u16, reason: &str) -> CloseFrame {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
     fn long_messages_are_cut_and_short_ones_are_not() {
         let sizes = |length: usize| {
-            let frame = Frame { seq: 7, payload: vec![1; length].into(), text: false };
+            let frame = Frame { seq: 7, payload: vec![1; length].into(), text: false, received: SystemTime::now() };
             let size = |request: SessionRequest| match request.kind {
                 Some(session_request::Kind::Frame(piece)) => (piece.seq, piece.payload.len(), piece.more),
                 other => panic!("{other:?}"),
             };
-            pieces(frame).map(size).collect::<Vec<_>>()
+            pieces(frame, Bytes::new()).map(size).collect::<Vec<_>>()
         };
         assert_eq!(sizes(0), [(7, 0, false)]);
         assert_eq!(sizes(5), [(7, 5, false)]);

@@ -1,9 +1,13 @@
 //! Connections to runners on other machines.
 
-use std::time::Duration;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use streamfleet_cluster::Member;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use streamfleet_cluster::{Member, Peers};
+use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 use tracing::warn;
 
 /// How long a connection may take to be made.
@@ -25,18 +29,62 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// Connects to runners by the addresses that they announce.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TcpConnector;
+#[derive(Debug, Clone, Default)]
+pub struct TcpConnector {
+    /// What both sides show; without it nothing is encrypted.
+    pub peers: Option<Arc<Peers>>,
+    /// Whether that may be so beyond this machine.
+    pub allow_plaintext: bool,
+}
 
 impl Connector for TcpConnector {
     fn connect(&self, member: &Member) -> Option<Channel> {
-        match Endpoint::from_shared(format!("http://{}", member.address)) {
-            Ok(endpoint) => Some(configure(endpoint).connect_lazy()),
+        // Also where it is encrypted: the library's own TLS can't change its certificates.
+        let endpoint = match Endpoint::from_shared(format!("http://{}", member.address)) {
+            Ok(endpoint) => configure(endpoint),
             Err(error) => {
                 warn!(runner = %member.runner, address = member.address, "its address is none: {error}");
-                None
+                return None;
             }
-        }
+        };
+        let Some(peers) = &self.peers else {
+            if self.allow_plaintext || is_loopback(&member.address) {
+                return Some(endpoint.connect_lazy());
+            }
+            warn!(
+                runner = %member.runner,
+                address = member.address,
+                "not connecting without encryption: set peer_cert_file, peer_key_file and peer_ca_file, or allow_plaintext"
+            );
+            return None;
+        };
+        let (peers, member) = (Arc::clone(peers), member.clone());
+        let connect = move |_: Uri| {
+            let (peers, member) = (Arc::clone(&peers), member.clone());
+            async move {
+                let connecting = async {
+                    let stream = TcpStream::connect(&member.address).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(TokioIo::new(peers.connect(stream).await?))
+                };
+                let connected = timeout(CONNECT_LIMIT, connecting).await;
+                let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                connected.inspect_err(|error: &io::Error| {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        warn!(runner = %member.runner, address = member.address, "not believed: {error}");
+                    }
+                })
+            }
+        };
+        Some(endpoint.connect_with_connector_lazy(service_fn(connect)))
+    }
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_loopback(address: &str) -> bool {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => address.rsplit_once(':').is_some_and(|(host, _)| host.eq_ignore_ascii_case("localhost")),
     }
 }
 
@@ -49,4 +97,19 @@ fn configure(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_elsewhere() {
+        for address in ["127.0.0.1:1", "127.3.2.1:1", "[::1]:1", "localhost:8601", "LocalHost:1"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in ["10.0.0.1:1", "0.0.0.0:1", "[2001:db8::1]:1", "localhost.example:1", "runner-1:8601", ""] {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
 }

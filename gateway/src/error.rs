@@ -89,7 +89,7 @@ impl GatewayError {
     }
 
     /// The one place where errors become HTTP statuses.
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NoRunner | Self::Registry(_) | Self::Gone(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Runner { status, .. } => match status.code() {

@@ -10,11 +10,13 @@ use streamfleet_proto::{
     headers_from_wire, headers_to_wire, status_from_wire,
 };
 
-/// The two ends of a browser's TCP connection.
+/// The two ends of a browser's connection, and how it is served.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
 }
 
 /// Headers that speak of one connection only (RFC 9110, section 7.6.1).
@@ -61,7 +63,7 @@ pub(crate) fn request_head(parts: &Parts, ends: Ends, websocket: bool) -> Reques
         raw_path: copy(parts.uri.path()),
         query: copy(parts.uri.query().unwrap_or_default()),
         headers: headers_to_wire(&headers),
-        scheme: "http".to_owned(),
+        scheme: ends.scheme.to_owned(),
         http_version: match parts.version {
             Version::HTTP_2 => "2",
             Version::HTTP_10 => "1.0",

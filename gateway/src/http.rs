@@ -1,22 +1,27 @@
 //! Plain HTTP: one gRPC call per request, both bodies streamed.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use streamfleet_cluster::Route;
 use streamfleet_proto::{
     MAX_CHUNK_BYTES,
     common::RequestHead,
     runner::{HttpRequest, HttpResponse, http_request, http_response},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::debug;
 
 use crate::{
     error::GatewayError,
     head::{Ends, request_head, response},
+    observe::{Direction, Traffic},
     upstream::{Runner, Upstream},
 };
 
@@ -32,11 +37,23 @@ pub(crate) async fn handle(
     let runners = upstream.for_request(&route).await?;
     if !asks_only(&parts, &body) {
         let Some(runner) = runners.into_iter().next() else { return Err(GatewayError::NoRunner) };
-        return ask(&runner, requests(head, body)).await;
+        let observer = Arc::clone(&upstream.observer);
+        let body = Body::new(body.map_frame(move |frame| {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            observer.transferred(Traffic::Http, Direction::Received, bytes as u64);
+            frame
+        }));
+        let broken = CancellationToken::new();
+        let requests = requests(head, body, broken.clone());
+        return tokio::select! {
+            answer = ask(&runner, requests) => answer,
+            // Nobody is there to be answered any more, and the call ends with this.
+            () = broken.cancelled() => Ok(incomplete()),
+        };
     }
     let mut outcome = Err(GatewayError::NoRunner);
     for runner in runners {
-        match ask(&runner, requests(head.clone(), Body::empty())).await {
+        match ask(&runner, requests(head.clone(), Body::empty(), CancellationToken::new())).await {
             Ok(answer) => {
                 let missing = answer.status() == StatusCode::NOT_FOUND && route.may_be_elsewhere();
                 if let (Route::Component(name), false) = (&route, missing) {
@@ -88,16 +105,27 @@ async fn ask(
     response(head, Body::from_stream(body_of(answer))).map_err(|error| GatewayError::bad_header(&runner.id, &error))
 }
 
-/// The request as a stream of messages.
-fn requests(head: RequestHead, body: Body) -> impl Stream<Item = HttpRequest> + Send + 'static {
+/// What is answered to a request that broke off.
+fn incomplete() -> Response<Body> {
+    let mut response = Response::new(Body::from("The request broke off.\n"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+/// The request as a stream of messages. Says when it has broken off.
+fn requests(
+    head: RequestHead,
+    body: Body,
+    broken: CancellationToken,
+) -> impl Stream<Item = HttpRequest> + Send + 'static {
     let message = |kind| HttpRequest { kind: Some(kind) };
     let head = stream::once(async move { message(http_request::Kind::Head(head)) });
-    let parts = body.into_data_stream().flat_map(|part| match part {
+    let parts = body.into_data_stream().flat_map(move |part| match part {
         Ok(part) => stream::iter(pieces(part)).left_stream(),
         Err(error) => {
-            // A body that breaks off must not look like one that ended: the stream stays open
-            // until the call is dropped, which follows, since the browser is gone.
+            // A body that breaks off must not look like one that ended: the stream stays open until the call is dropped.
             debug!("a request body broke off: {error}");
+            broken.cancel();
             stream::pending().right_stream()
         }
     });

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(crate) struct Frame {
     pub(crate) seq: u64,
     pub(crate) payload: Bytes,
     pub(crate) text: bool,
+    /// When it came.
+    pub(crate) received: SystemTime,
 }
 
 /// What one browser has sent, in order. One task puts messages in, and one takes them out.
@@ -75,7 +78,7 @@ impl ReplayBuffer {
                     state.last_seq += 1;
                     state.bytes += payload.len();
                     let seq = state.last_seq;
-                    state.frames.push_back(Frame { seq, payload, text });
+                    state.frames.push_back(Frame { seq, payload, text, received: SystemTime::now() });
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 use streamfleet_cluster::{
-    Event, LEASE, Member, Pin, PinCache, Registry, RegistryError, Ring, Route,
+    Event, LEASE, Member, Pin, PinCache, Registry, RegistryError, Ring, Route, Target,
     membership::{self, View},
 };
 use streamfleet_proto::{
@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
 use tracing::{debug, info};
 
-use crate::{attached::Attached, connect::Connector, error::GatewayError};
+use crate::{attached::Attached, connect::Connector, error::GatewayError, observe::Observer};
 
 /// How long a runner may take to tell its app's settings.
 const SETTINGS_LIMIT: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl Runner {
     /// Those of the app's settings that a gateway must obey, asked for once.
     pub(crate) async fn settings(&self) -> Result<&AppSettings, GatewayError> {
         let ask = || async {
-            let status = timeout(SETTINGS_LIMIT, self.client.clone().status(StatusRequest {})).await;
+            let status = timeout(SETTINGS_LIMIT, self.client.clone().status(StatusRequest::default())).await;
             let status = status.map_err(|_| GatewayError::Timeout(self.id.clone()))?;
             let status = status.map_err(|status| GatewayError::runner(&self.id, status))?;
             Ok(status.into_inner().settings.unwrap_or_default())
@@ -95,6 +95,8 @@ pub struct Upstream {
     pins: PinCache,
     /// The sessions whose browsers are connected to this gateway.
     pub(crate) attached: Attached,
+    /// What is told of the work.
+    pub(crate) observer: Arc<Observer>,
     ring: Mutex<Ring>,
     runners: Mutex<HashMap<RunnerId, Runner>>,
     components: Cache<String, RunnerId>,
@@ -103,14 +105,19 @@ pub struct Upstream {
 
 impl Upstream {
     /// Finds runners in `registry`, connects to them with `connector`, and follows what changes until dropped.
-    pub async fn start(registry: Arc<dyn Registry>, connector: Arc<dyn Connector>) -> Arc<Self> {
+    pub async fn start(
+        registry: Arc<dyn Registry>,
+        connector: Arc<dyn Connector>,
+        observer: Arc<Observer>,
+    ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             registry: Arc::clone(&registry),
             connector,
             view: watch::Sender::default(),
             pins: PinCache::default(),
             attached: Attached::default(),
-            ring: Mutex::new(Ring::new([], None)),
+            observer,
+            ring: Mutex::new(Ring::new([], &Target::default())),
             runners: Mutex::default(),
             components: Cache::new(COMPONENTS),
             stop: Mutex::default(),
@@ -140,6 +147,11 @@ impl Upstream {
     /// Whether there is a runner to send anybody to.
     pub fn has_runners(&self) -> bool {
         self.view.borrow().members.values().any(Member::serves)
+    }
+
+    /// All members, as last heard; and whenever they are heard of again.
+    pub(crate) fn members(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
     }
 
     /// Waits until a runner is no member any more, or has changed.
@@ -177,9 +189,34 @@ impl Upstream {
     /// The runner for a session that comes to it now.
     fn choose(&self, session: SessionId, excluded: &[RunnerId]) -> Option<RunnerId> {
         let mut ring = lock(&self.ring);
-        let choice = ring.place(&session, excluded)?.clone();
-        ring.add(&choice);
-        Some(choice)
+        if let Some(choice) = ring.place(&session, excluded).cloned() {
+            ring.add(&choice);
+            return Some(choice);
+        }
+        drop(ring);
+        // Whoever isn't on the ring, as its revision is being replaced, is better than nobody.
+        let view = self.view.borrow();
+        let others = view.members.values().filter(|member| member.takes_sessions() && !view.target.holds(member));
+        let others = others.filter(|member| !excluded.contains(&member.runner));
+        others.min_by_key(|member| member.load.sessions).map(|member| member.runner.clone())
+    }
+
+    /// The runners that have the same revision of the app as this one.
+    pub(crate) fn alike(&self, runner: &RunnerId) -> Vec<RunnerId> {
+        let view = self.view.borrow();
+        let Some(revision) = view.members.get(runner).map(|member| &member.revision) else {
+            return vec![runner.clone()];
+        };
+        let alike = view.members.values().filter(|member| member.revision == *revision);
+        alike.map(|member| member.runner.clone()).collect()
+    }
+
+    /// Whether a runner of another revision takes sessions, and is known to work.
+    pub(crate) fn has_other_revision(&self, runner: &RunnerId) -> bool {
+        let view = self.view.borrow();
+        let own = view.members.get(runner).map(|member| &member.revision);
+        let mut others = view.members.values().filter(|member| own.is_some_and(|own| member.revision != *own));
+        others.any(|member| member.takes_sessions() && !view.target.holds(member))
     }
 
     /// A session's owner, with the epoch of its pin. Where the owner's lease has ended, or it is excluded, or there is none, it gets
@@ -361,7 +398,8 @@ impl Upstream {
         self.view.borrow().members.get(runner).is_some_and(Member::serves)
     }
 
-    fn runner(&self, id: &RunnerId) -> Option<Runner> {
+    /// A member, with connections to it.
+    pub(crate) fn runner(&self, id: &RunnerId) -> Option<Runner> {
         let view = self.view.borrow();
         let member = view.members.get(id)?;
         let mut runners = lock(&self.runners);
@@ -383,7 +421,8 @@ impl Upstream {
     /// Brings what follows from the members up to date.
     fn take_view(&self) {
         let view = Arc::clone(&self.view.borrow());
-        lock(&self.ring).update(view.members.values(), view.revision.as_deref());
+        self.observer.runners(view.members.values().map(|member| member.phase));
+        lock(&self.ring).update(view.members.values(), &view.target);
         // Connections that are in use live on in those who use them.
         lock(&self.runners).retain(|runner, _| view.members.contains_key(runner));
     }

@@ -11,11 +11,13 @@ use streamfleet_proto::SessionId;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    addresses::Share,
     attach::{self, Handshake, Opening},
     browser::Browser,
     closing::Closing,
     error::GatewayError,
     head::{Ends, request_head},
+    observe::context_in,
     upstream::Upstream,
 };
 
@@ -26,6 +28,8 @@ const READ_BUFFER: usize = 2 * 1024;
 pub(crate) struct Lifetime {
     pub(crate) closing: Closing,
     pub(crate) tracker: TaskTracker,
+    /// What it counts against its address.
+    pub(crate) shares: Vec<Share>,
 }
 
 /// Answers a WebSocket handshake.
@@ -43,7 +47,19 @@ pub(crate) async fn handle(
     };
 
     let handshake = Handshake { head, resume, connection: fastrand::u64(1..) };
-    let (stream, opening, settings) = attach::connect(upstream, &handshake, None).await?;
+    let mut span = upstream.observer.server_span("open session", context_in(&parts.headers));
+    let connected = attach::connect(upstream, &handshake, None, span.context()).await;
+    if let Err(error) = &connected {
+        span.fail(error.to_string());
+        upstream.observer.keep(&span);
+    }
+    let (stream, opening, settings) = connected?;
+    span.set("streamfleet.runner", stream.runner.to_string());
+    // The one that it comes back to, else the fresh one.
+    if let Some((session, _)) = stream.epochs.iter().flatten().last() {
+        span.set("streamfleet.session", session.public_id());
+    }
+    span.end();
     let accepted = match opening {
         Opening::Accepted(accepted) => accepted,
         Opening::Refused(head) => return stream.refusal(head).await,
@@ -58,7 +74,7 @@ pub(crate) async fn handle(
     }
     let browser = Browser::new(Arc::clone(upstream), handshake, &settings);
     let mut answer = upgrade.on_upgrade(move |socket| async move {
-        let Lifetime { closing, tracker } = lifetime;
+        let Lifetime { closing, tracker, shares: _shares } = lifetime;
         tracker.track_future(browser.serve(socket, stream, closing)).await;
     });
     let extra = streamfleet_proto::headers_from_wire(accepted.headers);

@@ -30,6 +30,14 @@ impl SessionId {
         Self(Uuid::new_v4())
     }
 
+    /// Stands for the id where others than its browser may see it: the first twelve of its 32 digits. Nobody can have the session by
+    /// it, and hardly two sessions share one.
+    pub fn public_id(&self) -> String {
+        let mut text = self.0.as_simple().to_string();
+        text.truncate(12);
+        text
+    }
+
     /// The 128 bits of the id, for placement.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -59,12 +67,10 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Shows only the first eight digits: whoever knows a whole session id may ask to have the
-/// session, so whole ids stay out of logs.
+/// Shows the public id: whoever knows a whole session id may ask to have the session, so whole ids stay out of logs.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.to_string();
-        write!(f, "{}…", &text[..8])
+        f.write_str(&self.public_id())
     }
 }
 

@@ -12,8 +12,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use streamfleet_proto::worker::{
-    ControlEvent, ControlRequest, Fatal, Ping, Pong, Ready, Release, Released, control_event, control_request,
+use streamfleet_proto::{
+    SessionId,
+    worker::{
+        ControlEvent, ControlRequest, Fatal, Ping, Pong, Probe, Probed, Ready, Release, Released, Snapshot,
+        control_event, control_request,
+    },
 };
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::UnixStream, sync::watch};
@@ -28,10 +32,16 @@ use crate::{
 pub(crate) enum Behaviour {
     /// Serves until told to stop, and stops.
     Serve,
+    /// Serves until told to stop, and then has a last snapshot of this session, with a message handled by then.
+    ServeAndSayLast(SessionId, u64),
     /// Serves, and does not hear when told to stop.
     ServeStubbornly,
     /// Comes to serve, and does nothing any more.
     Hang,
+    /// Serves an app whose script raises this.
+    Raise(&'static str),
+    /// Serves until its app is tried.
+    DieOfProbe,
     /// Says that it can't host the app.
     Refuse(&'static str),
     /// Ends without a word.
@@ -114,8 +124,17 @@ async fn live(control: UnixStream, behaviour: Behaviour, heard: Arc<Mutex<Vec<co
     while let Some(Ok(ControlRequest { kind: Some(kind) })) = read_message(&mut reader).await {
         heard.lock().unwrap().push(kind.clone());
         let answer = match (kind, &behaviour) {
-            (control_request::Kind::Stop(_), Behaviour::Serve) | (control_request::Kind::Init(_), Behaviour::Die) => {
+            (control_request::Kind::Stop(_), Behaviour::Serve)
+            | (control_request::Kind::Init(_), Behaviour::Die)
+            | (control_request::Kind::Probe(_), Behaviour::DieOfProbe) => {
                 return;
+            }
+            (control_request::Kind::Stop(_), &Behaviour::ServeAndSayLast(session, applied_seq)) => {
+                let session_id = session.to_string();
+                let core = b"core".as_slice().into();
+                let snapshot =
+                    Snapshot { session_id, full: true, core, connection: 1, applied_seq, ..Snapshot::default() };
+                control_event::Kind::Snapshot(Box::new(snapshot))
             }
             (control_request::Kind::Init(_), Behaviour::Refuse(message)) => {
                 let fatal = Fatal { message: (*message).to_owned() };
@@ -123,13 +142,18 @@ async fn live(control: UnixStream, behaviour: Behaviour, heard: Arc<Mutex<Vec<co
             }
             (control_request::Kind::Init(_), _) => control_event::Kind::Ready(Ready::default()),
             (_, Behaviour::Hang) => continue,
+            (control_request::Kind::Probe(Probe { number, .. }), behaviour) => {
+                let exception_type = if let Behaviour::Raise(name) = behaviour { *name } else { "" };
+                let exception_type = exception_type.to_owned();
+                control_event::Kind::Probed(Probed { number, exception_type, ..Probed::default() })
+            }
             (control_request::Kind::Ping(Ping { number }), _) => control_event::Kind::Pong(Pong { number }),
             (control_request::Kind::Release(Release { session_id, .. }), _) => {
                 control_event::Kind::Released(Released { session_id })
             }
             _ => continue,
         };
-        let last = matches!(answer, control_event::Kind::Fatal(_));
+        let last = matches!(answer, control_event::Kind::Fatal(_) | control_event::Kind::Snapshot(_));
         let event = ControlEvent { kind: Some(answer) };
         writer.write_all(&frame(&event)).await.unwrap();
         if last {

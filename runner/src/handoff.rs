@@ -68,7 +68,14 @@ impl Shared {
         if !self.order(session, control_request::Kind::Release(order)) {
             return;
         }
-        let _ = timeout(limit, entry.gone.cancelled()).await;
+        if timeout(limit, entry.gone.cancelled()).await.is_ok() {
+            let why = match reason {
+                DetachReason::Hibernated => "hibernate",
+                _ if self.is_draining() => "drain",
+                _ => "recycle",
+            };
+            self.options.observer.metrics.handoff(why, if now { "cut" } else { "released" });
+        }
     }
 
     /// Has sessions leave, some at once. Those that can't be moved whole go last, when the deadline comes; then nothing that still runs
@@ -261,6 +268,7 @@ impl Shared {
             let is_old = !limits.worker_max_age.is_zero() && age >= limits.worker_max_age;
             let is_large = limits.worker_max_bytes != 0 && bytes >= limits.worker_max_bytes;
             if is_old || is_large {
+                self.options.observer.metrics.restart(if is_old { "age" } else { "memory" });
                 info!(worker = slot.index, age_s = age.as_secs(), resident_bytes = bytes, "recycling a worker");
                 let shared = Arc::clone(self);
                 tokio::spawn(async move { shared.replace(&slot, None, RECYCLE_LIMIT).await });

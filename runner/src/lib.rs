@@ -5,6 +5,7 @@
 //! - [`Ownership`] knows which sessions are this runner's, and [`Registrar`] keeps the registry's word on it.
 //! - [`RunnerService`] is the gRPC face of a pool.
 
+mod cache;
 mod calls;
 mod directory;
 mod failure;
@@ -15,10 +16,12 @@ mod handoff;
 mod http;
 pub mod interpreter;
 mod lease;
+mod observe;
 mod options;
 mod ownership;
 mod package;
 mod pool;
+mod probe;
 mod process;
 mod registrar;
 mod saver;
@@ -28,8 +31,10 @@ mod shared;
 mod slot;
 mod stream;
 
+pub use cache::{CacheCounts, CacheNode, SharedCache};
 pub use failure::WorkerFailure;
 pub use files::Files;
+pub use observe::Observer;
 pub use options::{Limits, PoolOptions};
 pub use ownership::Ownership;
 pub use package::WorkerPackage;

@@ -1,8 +1,10 @@
 //! What a runner is to run.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use streamfleet_cluster::Blobs;
+
+use crate::{cache::SharedCache, observe::Observer};
 
 /// What to run, and on how many workers.
 #[derive(Debug, Clone)]
@@ -25,6 +27,12 @@ pub struct PoolOptions {
     pub packages: Option<PathBuf>,
     /// Where files are kept that users upload.
     pub blobs: Blobs,
+    /// What `st.cache_data` functions return, for all workers; `None` if each caches for itself.
+    pub cache: Option<Arc<SharedCache>>,
+    /// What is told of the work.
+    pub observer: Observer,
+    /// Whether what the app prints goes to the log, line by line.
+    pub forward_output: bool,
     /// What is deployed of the app.
     pub revision: String,
     /// How much of what a session or worker may take.

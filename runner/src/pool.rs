@@ -1,8 +1,9 @@
 //! The workers of one app on this machine.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    cache::CacheCounts,
     failure::WorkerFailure,
     options::PoolOptions,
     ownership::Ownership,
@@ -15,8 +16,8 @@ use futures_util::future::join_all;
 use streamfleet_cluster::{Load, Pin, SnapshotStore};
 use streamfleet_proto::{
     MediaId, SessionId,
-    runner::{DrainProgress, WorkerPhase, WorkerStatus},
-    worker::Ready,
+    runner::{DrainProgress, SessionStatus, WorkerPhase, WorkerStatus},
+    worker::{Ready, control_request},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -29,6 +30,12 @@ const STORE_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
 }
 
 struct Inner {
@@ -103,6 +110,9 @@ impl Pool {
         // What they have sent last is still to be kept.
         let sessions = shared.saver.list();
         join_all(sessions.iter().map(|(_, entry)| entry.settled(STORE_LIMIT))).await;
+        if let Some(cache) = &shared.options.cache {
+            cache.leave(STORE_LIMIT).await;
+        }
     }
 
     /// The sessions that are owned here.
@@ -169,6 +179,53 @@ impl Pool {
     /// How each worker is.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.shared().slots().iter().map(|slot| status(slot)).collect()
+    }
+
+    /// What is to be seen of the sessions that are here: of so many of them, those whose scripts run and those with something to tell
+    /// first; and how many there are.
+    pub(crate) fn sessions(&self, limit: usize) -> (Vec<SessionStatus>, usize) {
+        let shared = self.shared();
+        let mut sessions: Vec<_> = shared
+            .saver
+            .list()
+            .into_iter()
+            .filter_map(|(session, entry)| {
+                let worker = shared.directory.owner(session)?;
+                Some(entry.status(worker))
+            })
+            .collect();
+        let total = sessions.len();
+        sessions.sort_by_key(|session| (!session.running, session.unsaved.is_empty(), session.age_ms));
+        sessions.truncate(limit);
+        (sessions, total)
+    }
+
+    /// The session that this stands for, if it is here.
+    pub(crate) fn session_of(&self, public_id: &str) -> Option<SessionId> {
+        let sessions = self.shared().saver.list();
+        sessions.into_iter().map(|(session, _)| session).find(|session| session.public_id() == public_id)
+    }
+
+    /// How many values of sessions can't be kept.
+    pub(crate) fn unsaved_values(&self) -> u64 {
+        self.shared().saver.list().iter().map(|(_, entry)| entry.unsaved_count()).sum()
+    }
+
+    /// How many workers are about to be replaced.
+    pub(crate) fn retiring_workers(&self) -> u32 {
+        let retiring = self.shared().slots().iter().filter(|slot| slot.is_retiring()).count();
+        u32::try_from(retiring).unwrap_or(u32::MAX)
+    }
+
+    /// What the shared cache has done, and how many bytes it has in memory; `None` if there is none.
+    pub(crate) fn cache_figures(&self) -> Option<(CacheCounts, u64)> {
+        let cache = self.shared().options.cache.as_ref()?;
+        Some((cache.counts(), cache.memory_bytes()))
+    }
+
+    /// How long messages wait for their runs, of late.
+    pub(crate) fn queue_wait(&self) -> Duration {
+        self.shared().runs.queue_wait()
     }
 
     /// The worker that has this session, with the least loaded one in its stead if none has it.
@@ -263,6 +320,11 @@ impl Placed {
         Some(Self { worker, slot: Arc::clone(slot), _lease: slot.lease() })
     }
 
+    /// Tells the worker something, soon.
+    pub(crate) fn order(&self, order: control_request::Kind) {
+        self.slot.order(order);
+    }
+
     /// Waits until it is known that the worker's process has ended; false if it hasn't by then.
     pub(crate) async fn has_died(&self, limit: Duration) -> bool {
         self.slot.has_died(self.worker.pid, limit).await
@@ -286,6 +348,7 @@ fn status(slot: &Slot) -> WorkerStatus {
         disconnected_sessions: load.disconnected_sessions,
         running_scripts: load.running_scripts,
         resident_bytes: load.resident_bytes,
+        loop_lag_us: load.loop_lag_us,
     }
 }
 
@@ -294,11 +357,11 @@ pub(crate) mod tests {
     use std::path::Path;
 
     use streamfleet_cluster::{Blobs, MemorySnapshots, Signer, SnapshotOptions};
-    use streamfleet_proto::worker::control_request;
 
     use super::*;
     use crate::{
         fake::{Behaviour, FakeSpawner},
+        observe::Observer,
         options::Limits,
     };
 
@@ -314,6 +377,9 @@ pub(crate) mod tests {
             packages: None,
             revision: String::new(),
             blobs: Blobs::memory(),
+            cache: None,
+            observer: Observer::none(),
+            forward_output: false,
             limits: Limits::default(),
         }
     }
@@ -466,6 +532,19 @@ pub(crate) mod tests {
         tokio::time::sleep(Duration::from_mins(5)).await;
         assert_eq!((spawner.started(), pool.ready_count()), (2, 1));
         pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_worker_says_last_is_kept() {
+        let session = SessionId::random();
+        let spawner = FakeSpawner::new([Behaviour::ServeAndSayLast(session, 7)]);
+        let pool = start(1, &spawner).await.unwrap();
+        let shared = pool.shared();
+        shared.directory.bind(session, 0);
+        shared.ownership.own(session, 1);
+        let entry = shared.saver.enter(session, None);
+        pool.stop().await;
+        assert_eq!(entry.applied().of(1), 7);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,15 +10,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt as _, stream};
 use streamfleet_cluster::{Change, LoadError, Loaded, SaveError, SavedState, SnapshotStore, Unsaved};
 use streamfleet_proto::{
     SessionId,
-    runner::DetachReason,
-    worker::{Snapshot, TakeSnapshot, control_request},
+    runner::{DetachReason, SessionPhase, SessionStatus},
+    worker::{RunReport, Snapshot, TakeSnapshot, control_request},
 };
 use tokio::{
     sync::watch,
@@ -27,7 +27,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::shared::Shared;
+use crate::{
+    observe::{RunNote, SnapshotNote},
+    shared::Shared,
+};
 
 /// First and longest pause before a store that is away is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -40,6 +43,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 const MAX_PENDING_BYTES: usize = 512 * 1024 * 1024;
 /// How long the last snapshot of a session whose worker has died may take to be stored.
 const LAST_WRITE_LIMIT: Duration = Duration::from_mins(2);
+/// Snapshots of one session on their way that are told of when they are stored.
+const MAX_NOTES: usize = 16;
 /// Snapshots whose time to live is renewed at once.
 const TOUCH_CONCURRENCY: usize = 64;
 
@@ -75,6 +80,7 @@ pub(crate) struct Saver {
 /// What is known of one session's.
 pub(crate) struct Entry {
     session: SessionId,
+    since: Instant,
     state: Mutex<State>,
     /// What is stored.
     applied: watch::Sender<Mark>,
@@ -102,6 +108,9 @@ struct State {
     connections: u32,
     leaving: Option<DetachReason>,
     runaway: Option<String>,
+    runs: RunNote,
+    /// Snapshots on their way to the store.
+    notes: Vec<SnapshotNote>,
 }
 
 impl Entry {
@@ -145,6 +154,34 @@ impl Entry {
     /// Whether all that the session has is in its snapshot.
     pub(crate) fn is_complete(&self) -> bool {
         self.state().unsaved.is_empty()
+    }
+
+    /// How many values it has that can't be kept.
+    pub(crate) fn unsaved_count(&self) -> u64 {
+        u64::try_from(self.state().unsaved.len()).unwrap_or(u64::MAX)
+    }
+
+    /// One more run of its script has ended.
+    pub(crate) fn ran(&self, report: &RunReport) {
+        self.state().runs.add(report);
+    }
+
+    /// What is to be seen of it, on this worker.
+    pub(crate) fn status(&self, worker: u32) -> SessionStatus {
+        let state = self.state();
+        let phase = if state.connections > 0 { SessionPhase::Connected } else { SessionPhase::Disconnected };
+        SessionStatus {
+            public_id: self.session.public_id(),
+            worker,
+            phase: phase.into(),
+            // What it has been given beyond the last run, unless that was no request for one.
+            running: state.received.seq > state.runs.seq.max(state.saved_mark.of(state.received.connection)),
+            page: state.runs.page.clone(),
+            age_ms: u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            runs: state.runs.runs,
+            last_run_us: u64::try_from(state.runs.last.as_micros()).unwrap_or(u64::MAX),
+            unsaved: state.unsaved.iter().map(|unsaved| unsaved.key.clone()).collect(),
+        }
     }
 
     /// As if something of it could not be kept.
@@ -235,6 +272,7 @@ impl Saver {
         };
         let entry = Arc::new(Entry {
             session,
+            since: Instant::now(),
             state: Mutex::new(State { active: Some(Instant::now()), ..state }),
             applied: watch::Sender::new(mark),
             writing: watch::Sender::new(false),
@@ -326,6 +364,7 @@ impl Shared {
             self.discard(session);
             return;
         }
+        let trace = snapshot.trace.clone();
         let mut change = self.saver.change(snapshot);
         debug!(
             ?session,
@@ -342,6 +381,10 @@ impl Shared {
             state.saved_mark = mark;
             (change.connection, change.applied_seq) = (mark.connection, mark.seq);
             note_unsaved(session, &mut state, &change);
+            if state.notes.len() < MAX_NOTES {
+                let (bytes, values) = (change.size() as u64, change.values.len() as u64);
+                state.notes.push(SnapshotNote { trace, at: SystemTime::now(), bytes, values });
+            }
             if change.full {
                 state.awaits_full = false;
             } else if state.awaits_full {
@@ -419,15 +462,23 @@ impl Shared {
                 continue;
             };
             let size = change.size();
+            let notes = std::mem::take(&mut entry.state().notes);
             let outcome = self.store(entry, change).await;
             self.saver.pending_bytes.fetch_sub(size, Ordering::Relaxed);
             match outcome {
                 (Outcome::Stored, mark) => {
                     debug!(session = ?entry.session, seq = mark.seq, "stored");
+                    for note in &notes {
+                        self.options.observer.stored(entry.session, note);
+                    }
                     entry.applied.send_replace(mark);
                 }
-                (Outcome::Gone, _) => self.ask_for_all(entry),
+                (Outcome::Gone, _) => {
+                    self.options.observer.metrics.snapshot("failed");
+                    self.ask_for_all(entry);
+                }
                 (Outcome::Over, _) => {
+                    self.options.observer.metrics.snapshot("refused");
                     self.saver.drop_pending(&mut entry.state());
                 }
             }

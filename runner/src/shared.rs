@@ -11,14 +11,15 @@ use std::{
 use streamfleet_cluster::Pin;
 use streamfleet_proto::{
     SessionId,
-    worker::{EndSession, control_request},
+    runner::RunFinished,
+    worker::{EndSession, RunReport, control_request},
 };
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    calls::Calls, directory::Directory, files::Files, options::PoolOptions, ownership::Ownership, process::Spawner,
-    saver::Saver, slot::Slot,
+    calls::Calls, directory::Directory, files::Files, observe::RunNotes, options::PoolOptions, ownership::Ownership,
+    probe::Probes, process::Spawner, saver::Saver, slot::Slot,
 };
 
 /// What the parts of a pool share.
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) saver: Saver,
     pub(crate) files: Arc<Files>,
+    pub(crate) runs: RunNotes,
+    pub(crate) probes: Probes,
     /// The port on which browsers reach the app; 0 while unknown.
     pub(crate) public_port: watch::Sender<u16>,
     /// Counts changes of any slot's phase.
@@ -56,6 +59,8 @@ impl Shared {
             directory: Directory::default(),
             ownership,
             saver,
+            runs: RunNotes::default(),
+            probes: Probes::default(),
             public_port: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -84,7 +89,18 @@ impl Shared {
     pub(crate) fn calls(self: &Arc<Self>, worker: u32) -> Calls {
         let shared = Arc::clone(self);
         let has = move |session| shared.directory.owner(session) == Some(worker);
-        Calls { files: Arc::clone(&self.files), has: Box::new(has) }
+        let cache = self.options.cache.clone();
+        let observer = self.options.observer.clone();
+        Calls { observer, files: Arc::clone(&self.files), cache, claims: Calls::room_for_claims(), has: Box::new(has) }
+    }
+
+    /// A worker tells what a run was. Returns what the gateway is to know of it.
+    pub(crate) fn ran(&self, worker: u32, report: &RunReport) -> Option<RunFinished> {
+        let session = report.session_id.parse::<SessionId>().ok()?;
+        if let Some(entry) = self.saver.find(session) {
+            entry.ran(report);
+        }
+        Some(self.options.observer.ran(session, worker, report, &self.runs))
     }
 
     /// Forgets a worker that has been stopped.

@@ -14,7 +14,9 @@ use std::{
 
 use streamfleet_proto::{
     MediaId, SessionId, WORKER_DESCRIPTORS,
-    worker::{ControlEvent, ControlRequest, Init, Listening, Load, Ping, Ready, Stop, control_event, control_request},
+    worker::{
+        ControlEvent, ControlRequest, Init, Listening, Load, Ping, Printed, Ready, Stop, control_event, control_request,
+    },
 };
 use tokio::{
     io::AsyncWriteExt as _,
@@ -26,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    cache::SharedCache,
     calls::CallSocket,
     failure::WorkerFailure,
+    observe::trace_id,
     process::Process,
     shared::Shared,
     stream::{FrameReader, frame, frame_reader, read_message, write_raw_frame},
@@ -37,6 +41,8 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_mins(2);
 /// How long a worker may take to end when asked; its scripts are not waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How long what a worker that has ended said last may take to be read.
+const REST_LIMIT: Duration = Duration::from_millis(200);
 /// How often a worker is asked whether its event loop still turns.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// First and longest pause before a worker is started again, and how long it must have served
@@ -187,6 +193,8 @@ impl Slot {
             let lost = shared.forget_worker(self.index);
             self.load.send_replace(Load::default());
             self.restarts.fetch_add(1, Ordering::Relaxed);
+            let reason = if matches!(failure, WorkerFailure::Stuck(_)) { "stuck" } else { "died" };
+            shared.options.observer.metrics.restart(reason);
             if started.elapsed() >= BACKOFF_RESET {
                 pause = BACKOFF_MIN;
             }
@@ -272,7 +280,7 @@ impl Life<'_> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    Self::stop(process, &mut writer).await;
+                    self.stop(process, &mut reader, &mut writer).await;
                     return Ok(());
                 }
                 event = read_message::<ControlEvent>(&mut reader) => match event {
@@ -317,6 +325,7 @@ impl Life<'_> {
         let options = &self.shared.options;
         write_raw_frame(writer, WORKER_DESCRIPTORS).await?;
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let cache = options.cache.as_deref();
         let init = Init {
             script_path: options.script.as_ref().map(text).unwrap_or_default(),
             script_args: options.script_args.clone(),
@@ -328,6 +337,11 @@ impl Life<'_> {
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
             max_snapshot_bytes: options.limits.max_session_bytes,
             run_timeout_ms: millis(options.limits.run_timeout),
+            forward_output: options.forward_output,
+            cache_stamps_path: cache
+                .map(|cache| cache.stamps_path().to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            max_cached_value_bytes: cache.map(SharedCache::max_value_bytes).unwrap_or_default(),
         };
         send(writer, control_request::Kind::Init(init)).await
     }
@@ -388,19 +402,26 @@ impl Life<'_> {
                     self.shared.run_away(index, session, Duration::from_millis(stuck.run_ms));
                 }
             }
+            Some(control_event::Kind::Run(report)) => {
+                self.shared.ran(index, &report);
+            }
+            Some(control_event::Kind::Printed(printed)) => log_printed(index, &printed),
+            Some(control_event::Kind::Probed(probed)) => self.shared.probes.answered(probed),
             Some(control_event::Kind::Pong(_)) | None => debug!(worker = index, "an event of a kind unknown here"),
         }
     }
 
     /// Handles what the worker had sent before it ended.
     async fn drain(&mut self, pid: u32, reader: &mut FrameReader) {
-        let rest = async {
-            while let Some(Ok(event)) = read_message(reader).await {
-                self.handle(pid, event);
-            }
-        };
         // A subprocess of the app may hold the connection open.
-        let _ = timeout(Duration::from_millis(200), rest).await;
+        let _ = timeout(REST_LIMIT, self.read_rest(reader, |life, event| life.handle(pid, event))).await;
+    }
+
+    /// Reads until the connection closes.
+    async fn read_rest(&mut self, reader: &mut FrameReader, handle: impl Fn(&mut Self, ControlEvent)) {
+        while let Some(Ok(event)) = read_message(reader).await {
+            handle(self, event);
+        }
     }
 
     /// The control connection closed: the process is ending, or might as well.
@@ -419,16 +440,51 @@ impl Life<'_> {
         }
     }
 
-    async fn stop(process: &mut dyn Process, writer: &mut OwnedWriteHalf) {
+    /// Ends the process in order, and keeps what it still has to say of its sessions.
+    async fn stop(&mut self, process: &mut dyn Process, reader: &mut FrameReader, writer: &mut OwnedWriteHalf) {
         let orderly = async {
             // A worker that can't be told any more is ending already.
             let _ = send(writer, control_request::Kind::Stop(Stop {})).await;
+            let pid = process.pid();
+            tokio::select! {
+                () = self.read_rest(reader, |life, event| life.handle_last(pid, event)) => {}
+                // A subprocess of the app may hold the connection open.
+                _ = process.wait() => {
+                    let rest = self.read_rest(reader, |life, event| life.handle_last(pid, event));
+                    let _ = timeout(REST_LIMIT, rest).await;
+                }
+            }
             process.wait().await
         };
         if timeout(STOP_LIMIT, orderly).await.is_err() {
             debug!(pid = process.pid(), "killing a worker that did not end in time");
         }
     }
+
+    /// Handles what a worker says that was told to stop. That its sessions end with it says nothing about them: they go on elsewhere.
+    fn handle_last(&mut self, pid: u32, event: ControlEvent) {
+        let concerns_what_was = matches!(
+            event.kind,
+            Some(
+                control_event::Kind::Snapshot(_)
+                    | control_event::Kind::Released(_)
+                    | control_event::Kind::Run(_)
+                    | control_event::Kind::Printed(_),
+            )
+        );
+        if concerns_what_was {
+            self.handle(pid, event);
+        }
+    }
+}
+
+/// Puts into the log what the app has printed.
+fn log_printed(worker: u32, printed: &Printed) {
+    let Printed { session_id, trace, line, error } = printed;
+    let session = session_id.parse::<SessionId>().map(|session| session.public_id()).unwrap_or_default();
+    let trace = trace_id(trace);
+    let stream = if *error { "stderr" } else { "stdout" };
+    info!(target: "app", worker, session, trace, stream, "{line}");
 }
 
 async fn send(writer: &mut OwnedWriteHalf, kind: control_request::Kind) -> io::Result<()> {

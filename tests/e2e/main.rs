@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // In a test, a panic is the report.
 #![allow(unreachable_pub)] // Nothing outside sees any of it.
 
+mod cache;
 mod cluster;
 mod faults;
 mod input;
+mod observe;
 mod outlive;
+mod roll;
+mod security;
 mod server;
 mod sessions;
 mod startup;

@@ -93,6 +93,11 @@ pub fn shown_number(browser: &Browser, name: &str) -> i64 {
     text.parse().unwrap()
 }
 
+/// What stands for a session in logs and traces.
+pub fn public_id(session: &str) -> String {
+    session.chars().filter(|c| *c != '-').take(12).collect()
+}
+
 /// Clicks the button of `clicks.py` and returns the count that follows.
 pub async fn click(browser: &mut Browser) -> Result<i64, streamfleet_testkit::client::ClientError> {
     let id = browser.widget("click").expect("the page has no button");

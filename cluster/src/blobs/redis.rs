@@ -53,7 +53,7 @@ impl RedisParts {
         let prefix = redis.prefix();
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let connector = Arc::new(Connector::new(redis.address, redis.ca, LIMITS));
+        let connector = Arc::new(Connector::new(&redis, LIMITS));
         let link = Link::start("files", connector, stop).await?;
         let shared = Arc::new(Shared { link, prefix, under_way: Semaphore::new(AT_ONCE) });
         Ok(Self { shared, _stop: guard })

@@ -11,7 +11,12 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use super::address::{RedisAddress, Topology};
+use streamfleet_telemetry::RedisMetrics;
+
+use super::{
+    RedisOptions,
+    address::{RedisAddress, Topology},
+};
 
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
@@ -31,6 +36,7 @@ pub(crate) struct Connector {
     address: RedisAddress,
     certificates: Option<TlsCertificates>,
     pub(crate) limits: Limits,
+    pub(super) metrics: RedisMetrics,
 }
 
 /// A connection that many use at once.
@@ -41,10 +47,10 @@ pub(crate) enum Connection {
 }
 
 impl Connector {
-    /// `ca` is the PEM text of the certificates to trust; without it, those that the system trusts.
-    pub(crate) fn new(address: RedisAddress, ca: Option<Vec<u8>>, limits: Limits) -> Self {
+    pub(crate) fn new(options: &RedisOptions, limits: Limits) -> Self {
+        let RedisOptions { address, ca, metrics, .. } = options.clone();
         let certificates = ca.map(|root_cert| TlsCertificates { client_tls: None, root_cert: Some(root_cert) });
-        Self { address, certificates, limits }
+        Self { address, certificates, limits, metrics }
     }
 
     /// Connects, and finds out that the server answers.

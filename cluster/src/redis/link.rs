@@ -13,6 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use streamfleet_telemetry::RedisMetrics;
+
 use super::connect::{Connection, Connector};
 
 /// First and longest pause between two attempts to connect.
@@ -44,6 +46,7 @@ pub(crate) struct Link {
     purpose: &'static str,
     /// How long an operation may take.
     limit: Duration,
+    metrics: RedisMetrics,
     state: watch::Sender<State>,
 }
 
@@ -61,7 +64,13 @@ impl Link {
         stop: CancellationToken,
     ) -> Result<Arc<Self>, LinkError> {
         let state = State::Down { since: Instant::now(), reason: "not connected yet".into() };
-        let link = Arc::new(Self { purpose, limit: connector.limits.operation, state: watch::Sender::new(state) });
+        let link = Arc::new(Self {
+            purpose,
+            limit: connector.limits.operation,
+            metrics: connector.metrics.clone(),
+            state: watch::Sender::new(state),
+        });
+        link.metrics.expect(purpose);
         let kept = Arc::clone(&link);
         tokio::spawn(async move { stop.run_until_cancelled(kept.keep_up(&connector)).await });
         let mut state = link.state.subscribe();
@@ -109,18 +118,24 @@ impl Link {
         &self,
         operation: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, LinkError> {
-        let (mut connection, generation) = self.current().await?;
+        let began = Instant::now();
+        let current = self.current().await;
+        if current.is_err() {
+            self.metrics.observe(self.purpose, began.elapsed(), false);
+        }
+        let (mut connection, generation) = current?;
         let done = timeout(self.limit, operation(&mut connection)).await;
+        self.metrics.observe(self.purpose, began.elapsed(), matches!(done, Ok(Ok(_))));
         let error = match done {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(_) => RedisError::from((ErrorKind::Io, "it does not answer")),
         };
+        if has_no_room(&error) {
+            return Err(LinkError::Unavailable(error.to_string()));
+        }
         if is_refusal(&error) {
             return Err(LinkError::Failed(error.to_string()));
-        }
-        if error.code() == Some(NO_ROOM) {
-            return Err(LinkError::Unavailable(error.to_string()));
         }
         self.give_up(generation, &error);
         Err(LinkError::Unavailable(error.to_string()))
@@ -162,11 +177,15 @@ impl Link {
     }
 }
 
+/// Whether the server has no room for what a command, or one of several, was to write.
+fn has_no_room(error: &RedisError) -> bool {
+    error.clone().into_server_errors().is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == NO_ROOM))
+}
+
 /// Whether the server understood and said no: another connection would hear the same.
 fn is_refusal(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Extension => error.code() != Some(NO_ROOM),
-        ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
+        ErrorKind::Extension | ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
         ErrorKind::Server(kind) => !matches!(
             kind,
             ServerErrorKind::BusyLoading

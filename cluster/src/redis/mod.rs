@@ -2,9 +2,13 @@
 
 mod address;
 mod connect;
+mod follow;
 mod link;
+mod script;
 
 use std::time::Duration;
+
+use streamfleet_telemetry::RedisMetrics;
 
 pub use self::{
     address::{AddressError, RedisAddress},
@@ -12,7 +16,9 @@ pub use self::{
 };
 pub(crate) use self::{
     connect::{Connection, Connector, Limits},
+    follow::{Follower, follow},
     link::Link,
+    script::{run, script_call},
 };
 
 /// Where Redis is.
@@ -24,9 +30,16 @@ pub struct RedisOptions {
     pub ca: Option<Vec<u8>>,
     /// Tells several clusters in one Redis apart.
     pub cluster: String,
+    /// Where it is counted how long operations take.
+    pub metrics: RedisMetrics,
 }
 
 impl RedisOptions {
+    /// Without counting.
+    pub fn new(address: RedisAddress, ca: Option<Vec<u8>>, cluster: &str) -> Self {
+        Self { address, ca, cluster: cluster.to_owned(), metrics: RedisMetrics::unregistered() }
+    }
+
     /// What all keys and channels of the cluster begin with.
     pub(crate) fn prefix(&self) -> String {
         format!("streamfleet:{}:", self.cluster)

@@ -12,7 +12,10 @@ use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     member::Member,
-    registry::{Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events},
+    registry::{
+        Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events, memory_rolls::RollState,
+    },
+    target::Target,
 };
 
 /// The registry of a cluster that is one process.
@@ -23,9 +26,10 @@ pub struct MemoryRegistry {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     members: BTreeMap<RunnerId, Timed<Member>>,
-    revision: Option<String>,
+    pub(super) target: Target,
+    pub(super) roll: RollState,
     pins: HashMap<SessionId, Timed<Pin>>,
     media: HashMap<MediaId, Timed<BTreeSet<RunnerId>>>,
     last_epoch: u64,
@@ -48,7 +52,8 @@ impl State {
     fn new() -> Self {
         Self {
             members: BTreeMap::new(),
-            revision: None,
+            target: Target::default(),
+            roll: RollState::default(),
             pins: HashMap::new(),
             media: HashMap::new(),
             last_epoch: 0,
@@ -75,7 +80,7 @@ impl State {
         self.pins.insert(session, Timed { value: pin, expires: Instant::now() + PIN_TTL });
     }
 
-    fn next_epoch(&mut self, after: u64) -> u64 {
+    pub(super) fn next_epoch(&mut self, after: u64) -> u64 {
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
         let now = u64::try_from(micros).unwrap_or(u64::MAX);
         self.last_epoch = now.max(after + 1).max(self.last_epoch + 1);
@@ -90,12 +95,12 @@ impl Default for MemoryRegistry {
 }
 
 impl MemoryRegistry {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // No operation leaves the state half changed, so a poisoned lock is as good as any.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         // Nobody may be following.
         let _ = self.events.send(event);
     }
@@ -135,11 +140,11 @@ impl Registry for MemoryRegistry {
             self.tell(Event::Members);
         }
         let list = state.members.values().map(|timed| timed.value.clone()).collect();
-        Ok(Members { list, revision: state.revision.clone(), settling: false })
+        Ok(Members { list, target: state.target.clone(), settling: false })
     }
 
     async fn set_revision(&self, revision: Option<&str>) -> Result<(), RegistryError> {
-        self.state().revision = revision.map(str::to_owned);
+        self.state().target = Target::revision(revision);
         self.tell(Event::Members);
         Ok(())
     }

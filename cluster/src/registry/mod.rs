@@ -12,7 +12,9 @@
 
 mod events;
 mod memory;
+mod memory_rolls;
 mod redis;
+mod rolls;
 
 use std::time::Duration;
 
@@ -20,9 +22,14 @@ use async_trait::async_trait;
 use streamfleet_proto::{MediaId, RunnerId, SessionId};
 use tokio::sync::broadcast;
 
-use crate::member::Member;
+use crate::{member::Member, target::Target};
 
-pub use self::{events::Event, memory::MemoryRegistry, redis::RedisRegistry};
+pub use self::{
+    events::Event,
+    memory::MemoryRegistry,
+    redis::RedisRegistry,
+    rolls::{Course, ROLL_LEASE, Roll, RollLock, Rolls, Stage, Step, Taken},
+};
 
 /// How long a runner is a member after it last said so.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -57,8 +64,8 @@ pub enum RegistryError {
 pub struct Members {
     /// Those with a lease, by name.
     pub list: Vec<Member>,
-    /// The revision that new sessions should go to, if one has been set.
-    pub revision: Option<String>,
+    /// Which of them new sessions should go to.
+    pub target: Target,
     /// The registry was empty or away a moment ago, and may not know everybody yet.
     pub settling: bool,
 }
@@ -83,7 +90,7 @@ pub trait Registry: Send + Sync + 'static {
     /// All members.
     async fn members(&self) -> Result<Members, RegistryError>;
 
-    /// Says which revision new sessions should go to; `None` for any.
+    /// Says which revision new sessions should go to; `None` for any. All of its runners take them.
     async fn set_revision(&self, revision: Option<&str>) -> Result<(), RegistryError>;
 
     /// Pins a session to a runner unless it is pinned already. Either way returns the pin that

@@ -1,6 +1,7 @@
 //! Which writes a store takes. `scripts/*.lua` say the same for Redis; one suite of tests holds both to it.
 
-use super::{SaveError, signer::Signature, state::Write};
+use super::{SaveError, state::Write};
+use crate::signing::Signature;
 
 /// What a store knows of a session besides its snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Fence {
             // One that was long on its way must not undo what came after it.
             return if same { Ok(Admitted::Again) } else { Err(SaveError::Gone) };
         }
-        let builds_on_it = self.signature.is_some() && write.base == Some(self.version);
+        let builds_on_it = self.signature.is_some() && write.base == self.signature;
         if write.is_full() || builds_on_it { Ok(Admitted::New) } else { Err(SaveError::Gone) }
     }
 
@@ -66,5 +67,34 @@ impl Fence {
         let version = if self.by == epoch { self.version.max(now) } else { now };
         *self = Self { epoch, by: epoch, version, signature: None };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamfleet_proto::SessionId;
+
+    use super::*;
+    use crate::snapshots::{Change, SavedState, Signer};
+
+    #[test]
+    fn a_change_builds_on_one_snapshot_only() {
+        let signer = Signer::new("c", ["key"]).unwrap();
+        let mut old = SavedState::new(signer, SessionId::random(), 1);
+        // Later than any clock says, so that the next versions are the same.
+        old.version = 1 << 60;
+        let mut fence = Fence::default();
+        let full = old.prepare(Change { full: true, ..Change::default() });
+        assert_eq!(fence.admit(&full), Ok(Admitted::New));
+        fence.wrote(&full);
+
+        let mut new = SavedState { epoch: 2, ..old.clone() };
+        let last_of_old = old.prepare(Change::default());
+        let lost = new.prepare(Change::default());
+        let next = new.prepare(Change::default());
+        assert_eq!(last_of_old.version, lost.version);
+        fence.wrote(&last_of_old);
+        assert_eq!(fence.admit(&next), Err(SaveError::Gone));
+        assert_eq!(fence.admit(&lost), Err(SaveError::Gone));
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! **Who may write.** Snapshots carry the epoch of the session's pin. Loading one lets the new owner in and shuts out all before
 //! it, also where there is nothing to load yet. Versions order what one owner writes, so that a write that was long on its way
-//! undoes nothing. A write that brings changes only is taken only on top of the version that it builds on.
+//! undoes nothing. A write that brings changes only is taken only on top of the very snapshot that it builds on.
 //!
 //! A snapshot is forgotten [a day](SNAPSHOT_TTL) after it was last saved, loaded or touched.
 
@@ -40,7 +40,7 @@ pub use self::{
     file::{FileSnapshots, FolderError},
     memory::MemorySnapshots,
     redis::RedisSnapshots,
-    signer::{KeyError, Signer},
+    signer::Signer,
     state::{SavedState, Write},
 };
 use crate::redis::LinkError;

@@ -20,7 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
+use redis::{Cmd, Script, Value};
 use streamfleet_proto::SessionId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,7 +29,7 @@ use super::{
     LoadError, Loaded, SaveError, SavedState, SnapshotOptions, SnapshotStore, Write, signer::Signer, state::micros,
     stored::Stored,
 };
-use crate::redis::{Connection, Connector, Limits, Link, LinkError, RedisOptions, millis};
+use crate::redis::{Connector, Limits, Link, LinkError, RedisOptions, millis, run, script_call};
 
 /// How long things may take: [`MOST_AT_ONCE`] goes through a network of 100 Mbit/s in this time.
 const LIMITS: Limits = Limits { answer: Duration::from_secs(3), operation: Duration::from_secs(4) };
@@ -73,7 +73,7 @@ impl RedisSnapshots {
         let prefix = redis.prefix();
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let connector = Arc::new(Connector::new(redis.address, redis.ca, LIMITS));
+        let connector = Arc::new(Connector::new(&redis, LIMITS));
         let link = Link::start("snapshots", connector, stop).await?;
         let under_way = Semaphore::new(usize::try_from(MOST_AT_ONCE).unwrap_or(usize::MAX));
         Ok(Self { link, prefix, signer: options.signer, ttl: options.ttl, under_way, _stop: guard })
@@ -90,23 +90,12 @@ impl RedisSnapshots {
     ) -> Result<Answer, LinkError> {
         // Never closed.
         let _permit = self.under_way.acquire_many(size.clamp(1, MOST_AT_ONCE)).await;
-        // `Script` would copy all arguments once more.
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(script.get_hash()).arg(1).arg(format!("{}snapshot:{{{session}}}", self.prefix));
+        let mut command = script_call(script, &[format!("{}snapshot:{{{session}}}", self.prefix)]);
         command.arg(millis(self.ttl)).arg(epoch);
         arguments(&mut command);
-        let (word, value) = self.link.call(async |connection| run(script, &command, connection).await).await?;
+        let (word, value): (String, Value) =
+            self.link.call(async |connection| run(script, &command, connection).await).await?;
         read_answer(&word, value).ok_or_else(|| LinkError::Failed(format!("a script answers {word:?}")))
-    }
-}
-
-async fn run(script: &Script, command: &Cmd, connection: &mut Connection) -> Result<(String, Value), RedisError> {
-    match command.query_async(connection).await {
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            script.load_async(connection).await?;
-            command.query_async(connection).await
-        }
-        outcome => outcome,
     }
 }
 
@@ -167,10 +156,7 @@ impl SnapshotStore for RedisSnapshots {
     async fn save(&self, write: &Write) -> Result<(), SaveError> {
         let arguments = |command: &mut Cmd| {
             command.arg(write.version);
-            match write.base {
-                Some(base) => command.arg(base),
-                None => command.arg(""),
-            };
+            command.arg(write.base.as_ref().map_or(&[][..], |base| base.as_slice()));
             command.arg(write.manifest.as_ref()).arg(write.signature.as_slice());
             command.arg(write.changed.len() + usize::from(write.core.is_some()));
             if let Some(core) = &write.core {

@@ -15,11 +15,15 @@ use streamfleet_proto::{
 
 use super::{
     change::{Change, Unsaved},
-    signer::{Signature, Signer},
+    signer::Signer,
 };
+use crate::signing::Signature;
 
 /// The format written here, and the greatest that can be read.
 pub(super) const FORMAT: u32 = 1;
+
+/// The signature of no snapshot.
+const NOTHING: Signature = [0; 32];
 
 /// What a piece must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct SavedState {
     pub(super) session: SessionId,
     pub(super) epoch: u64,
     pub(super) version: u64,
+    /// Of the last version that was made, or [`NOTHING`].
+    pub(super) signature: Signature,
     pub(super) core: Option<Part>,
     pub(super) values: BTreeMap<String, Part>,
 }
@@ -61,8 +67,9 @@ pub struct Write {
     pub(super) session: SessionId,
     pub(super) epoch: u64,
     pub(super) version: u64,
-    /// The version that it builds on; `None` if everything is in here.
-    pub(super) base: Option<u64>,
+    /// The signature of the snapshot that it builds on; `None` if everything is in here. No version, which is a time: two owners
+    /// may well make one in the same microsecond.
+    pub(super) base: Option<Signature>,
     pub(super) manifest: Bytes,
     pub(super) signature: Signature,
     /// `None` if unchanged.
@@ -73,7 +80,7 @@ pub struct Write {
 
 impl SavedState {
     pub(super) fn new(signer: Signer, session: SessionId, epoch: u64) -> Self {
-        Self { signer, session, epoch, version: 0, core: None, values: BTreeMap::new() }
+        Self { signer, session, epoch, version: 0, signature: NOTHING, core: None, values: BTreeMap::new() }
     }
 
     /// The session.
@@ -98,7 +105,7 @@ impl SavedState {
     /// This takes as long as SHA-256 over what has changed: large changes are not for a thread that others wait for.
     pub fn prepare(&mut self, change: Change) -> Write {
         let Change { full, core, values, unsaved, connection, applied_seq, revision } = change;
-        let base = (!full).then_some(self.version);
+        let base = (!full).then_some(self.signature);
         if full {
             (self.core, self.values) = (None, BTreeMap::new());
         }
@@ -135,6 +142,7 @@ impl SavedState {
         };
         let manifest = Bytes::from(manifest.encode_to_vec());
         let signature = self.signer.sign(&manifest);
+        self.signature = signature;
         let (session, epoch, version) = (self.session, self.epoch, self.version);
         Write { session, epoch, version, base, manifest, signature, core, changed, removed }
     }
@@ -195,7 +203,7 @@ mod tests {
 
         let second = values(&[("a", Some("1")), ("b", None), ("c", Some("3")), ("d", None)]);
         let write = state.prepare(Change { core: Some(Bytes::new()), values: second, ..Change::default() });
-        assert_eq!(write.base, Some(full.version));
+        assert_eq!(write.base, Some(full.signature));
         assert!(write.version > full.version);
         assert_eq!(write.changed, [("c".to_owned(), Bytes::from("3"))]);
         assert_eq!(write.removed, ["b"]);

@@ -106,6 +106,7 @@ impl Stored {
         }
         let mut state = SavedState::new(signer.clone(), session, epoch);
         state.version = manifest.version;
+        state.signature = signature.as_ref().try_into().map_err(|_| "its signature does not fit")?;
         state.core = manifest.core.as_ref().map(|part| read_part(part, "its core")).transpose()?;
         check(state.core, self.core.as_ref(), || "its core".to_owned())?;
         let mut values = Vec::with_capacity(manifest.values.len());

@@ -17,7 +17,7 @@ const CLUSTER: &str = "files";
 const CALL_LIMIT: Duration = Duration::from_secs(6);
 
 fn options(url: &str) -> RedisOptions {
-    RedisOptions { address: url.parse().unwrap(), ca: None, cluster: CLUSTER.to_owned() }
+    RedisOptions::new(url.parse().unwrap(), None, CLUSTER)
 }
 
 /// Files in the Redis at this address.

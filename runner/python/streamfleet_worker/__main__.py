@@ -15,6 +15,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from streamfleet_worker.output import Output
 from streamfleet_worker.wire import BlockingReader, Wire, frame
 
 if TYPE_CHECKING:
@@ -35,15 +36,19 @@ def main() -> NoReturn:
     if init.packages_path:
         # Last, so that the user's own versions win.
         sys.path.append(init.packages_path)
+    output = Output()
+    if init.forward_output:
+        output.install()
     try:
-        status = _serve(wire, control, init)
+        status = _serve(wire, control, init, output)
     except Exception as error:  # noqa: BLE001 - the app's own code is among what may fail
         _report_fatal(wire, control, error)
         status = 1
+    output.close()
     _end(status)
 
 
-def _serve(wire: Wire, control: socket.socket, init: Message) -> int:
+def _serve(wire: Wire, control: socket.socket, init: Message, output: Output) -> int:
     # Imported here, so that a Streamlit that is missing or too old is reported, not printed.
     from streamfleet_worker import server
 
@@ -55,7 +60,7 @@ def _serve(wire: Wire, control: socket.socket, init: Message) -> int:
     else:
         loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(server.serve(wire, control, init))
+    return loop.run_until_complete(server.serve(wire, control, init, output))
 
 
 def _take_control_socket() -> socket.socket:

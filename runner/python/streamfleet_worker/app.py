@@ -14,15 +14,19 @@ from streamlit.web.server.server import MEDIA_ENDPOINT, UPLOAD_FILE_ENDPOINT
 from streamlit.web.server.starlette.starlette_app import App, create_starlette_app
 
 from streamfleet_worker import streamlit_compat
+from streamfleet_worker.cache_manager import share_cache
 from streamfleet_worker.calls import Calls
 from streamfleet_worker.errors import AppCannotRunError
-from streamfleet_worker.load import LoadReporter, collect_when_idle, resident_bytes
+from streamfleet_worker.load import LoadReporter, look_after, resident_bytes
 from streamfleet_worker.media import FleetMediaStorage
+from streamfleet_worker.probe import Probes
 from streamfleet_worker.runaways import Runaways
 from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
 from streamfleet_worker.uploads import FleetUploadedFileManager
 
 if TYPE_CHECKING:
+    from streamlit.runtime.caching.storage import CacheStorageManager
+
     from streamfleet_worker.control import Control
     from streamfleet_worker.wire import Message, Wire
 
@@ -66,7 +70,7 @@ def _build_runtime(
     on_script_error: Any | None = None,
 ) -> Runtime:
     def report() -> None:
-        control.send(load=_load(wire, events))
+        control.send(load=_load(wire, events, load.take_lag_us()))
 
     def stuck(session_id: str, run_ms: int) -> None:
         control.send(stuck=wire.stuck(session_id=session_id, run_ms=run_ms))
@@ -86,6 +90,7 @@ def _build_runtime(
         max_snapshot_bytes=init.max_snapshot_bytes,
         runs=runaways,
     )
+    calls = Calls(wire, init.calls_path)
     options: dict[str, Any] = {}
     if on_script_error is not None:
         options["on_script_error"] = on_script_error  # newer than 1.57
@@ -93,10 +98,8 @@ def _build_runtime(
         RuntimeConfig(
             script_path=script_path,
             media_file_storage=FleetMediaStorage(MEDIA_ENDPOINT, stored, removed),
-            uploaded_file_manager=FleetUploadedFileManager(
-                UPLOAD_FILE_ENDPOINT, Calls(wire, init.calls_path)
-            ),
-            cache_storage_manager=create_default_cache_storage_manager(),
+            uploaded_file_manager=FleetUploadedFileManager(UPLOAD_FILE_ENDPOINT, calls),
+            cache_storage_manager=_cache_storage_manager(calls, init),
             session_manager_class=session_manager_class(events),
             session_storage=FleetSessionStorage(
                 config.get_option("server.disconnectedSessionTTL"), events.ended
@@ -105,7 +108,7 @@ def _build_runtime(
             **options,
         )
     )
-    control.on("end_session", lambda request: events.sessions.close_session(request.session_id))
+    control.on("end_session", lambda request: events.sessions.end_here(request.session_id))
     control.on(
         "release",
         lambda request: events.release(
@@ -113,15 +116,26 @@ def _build_runtime(
         ),
     )
     control.on("take_snapshot", lambda request: events.take_snapshot(request.session_id))
+    probes = Probes(wire, control.send, events, script_path, is_hello=is_hello)
+    control.on("probe", lambda request: probes.start(request.number, request.limit_ms / 1000))
+    control.on("stop_run", lambda request: events.stop_run(request.session_id))
+    control.before_stop.append(events.keep_all)
     # Kept by the runtime's life: all end with the process.
     loop = asyncio.get_running_loop()
-    events.background.append(loop.create_task(collect_when_idle(load)))
+    events.background.append(loop.create_task(look_after(load)))
     if runaways is not None:
         events.background.append(loop.create_task(runaways.watch()))
     return runtime
 
 
-def _load(wire: Wire, events: SessionEvents) -> Message:
+def _cache_storage_manager(calls: Calls, init: Message) -> CacheStorageManager:
+    own = create_default_cache_storage_manager()
+    if not init.cache_stamps_path:
+        return own
+    return share_cache(calls, init.cache_stamps_path, init.max_cached_value_bytes, own)
+
+
+def _load(wire: Wire, events: SessionEvents, loop_lag_us: int) -> Message:
     connected = events.sessions.list_active_sessions()
     everyone = events.sessions.list_sessions()
     return wire.load(
@@ -129,4 +143,5 @@ def _load(wire: Wire, events: SessionEvents) -> Message:
         disconnected_sessions=len(everyone) - len(connected),
         running_scripts=sum(streamlit_compat.is_running(info.session) for info in everyone),
         resident_bytes=resident_bytes(),
+        loop_lag_us=loop_lag_us,
     )

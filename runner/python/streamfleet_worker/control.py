@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from streamfleet_worker.wire import FrameSplitter, Message, Wire, frame
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+# How long the runner may take to read what is said last, in seconds.
+_CLOSE_LIMIT: Final = 1.0
 
 
 class Control(asyncio.Protocol):
@@ -27,6 +30,9 @@ class Control(asyncio.Protocol):
         self._handlers: dict[str, Callable[[Message], None]] = {}
         # Set when the runner asks for the end, or is gone.
         self.stop_requested = asyncio.Event()
+        # Awaited before the end, unless the runner is gone.
+        self.before_stop: list[Callable[[], Awaitable[None]]] = []
+        self._lost = asyncio.Event()
 
     @classmethod
     async def open(cls, wire: Wire, source: socket.socket) -> Control:
@@ -60,7 +66,26 @@ class Control(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the runner: nobody else could reach this worker."""
         self._transport = None
+        self._lost.set()
         self.stop_requested.set()
+
+    async def say_last(self) -> None:
+        """Have everybody say their last."""
+        if self._transport is not None:
+            for farewell in self.before_stop:
+                await farewell()
+
+    async def close(self) -> None:
+        """Send what is unsent, and no more."""
+        if self._transport is not None:
+            self._transport.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), _CLOSE_LIMIT)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written that the runner has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def send(self, **kind: Message) -> None:
         """Send an event, given as the one keyword of its kind. Callable from any thread."""

@@ -19,7 +19,8 @@ from streamlit.proto.ClientState_pb2 import ClientState
 
 from streamfleet_worker import streamlit_compat
 from streamfleet_worker.recorder import Changes, Recorder, Unsaved, is_plain
-from streamfleet_worker.restore import Values, read_values
+from streamfleet_worker.restore import STATE_OUTDATED, Values, read_values
+from streamfleet_worker.runs import Asked, Reason, SessionRuns, now_us
 from streamfleet_worker.values import type_name
 from streamfleet_worker.websocket import Admission
 
@@ -73,6 +74,7 @@ class Keeper:
         self._uploads = uploads
         self._uploading: asyncio.Task[None] | None = None
         self._recorder = Recorder(session.id, max_bytes, time.perf_counter)
+        self.runs = SessionRuns(wire, session.id, self._report)
 
         self._stream: WebSocketStream | None = None
         self._outbox: Outbox | None = None
@@ -99,9 +101,11 @@ class Keeper:
         # A restored session whose values are being read; one that has not run yet; one that does
         # so, and from what state; what it is to run for once it has, and the message's number.
         self._reading: asyncio.Future[Values] | None = None
+        # Another revision of the app has written what is being read; a runner of it is left.
+        self._is_foreign = self._may_return = False
         self._cold = False
         self._warming: ClientState | None = None
-        self._postponed: list[ClientState | None] = []
+        self._postponed: list[tuple[ClientState | None, Asked]] = []
         self._postponed_seq = 0
         # A page that nothing has been run for, and whose browser doesn't know.
         self._blank = False
@@ -109,7 +113,10 @@ class Keeper:
 
         self._releasing = False
         self._over = False
+        # Whether the process is ending, and nobody may read the stream any more.
+        self._ending = False
         session.listener = self
+        session.runs = self.runs
 
     # --- Its browser ----------------------------------------------------------------------
 
@@ -123,12 +130,15 @@ class Keeper:
         self._wait_for_run()
         self._notice = opening.notice or self._notice
         self._stream, self._outbox = stream, outbox
+        self.session.message = None
         stream.keeper = self
 
     def detach(self, *, stopped: bool) -> None:
         """The session has no browser; `stopped` tells whether its script was asked to stop."""
         stream, self._stream, self._outbox = self._stream, None, None
         self._refresh = False
+        self.session.message = None
+        self.runs.report()
         if stopped and self._warming is not None:
             # What it has made of callbacks and fragments is not all.
             self._cold, self._warming = True, None
@@ -139,9 +149,12 @@ class Keeper:
         if stream.may_have_lost_snapshot:
             self.take_snapshot()
 
-    def start_restored(self, pickles: list[tuple[str, bytes]]) -> None:
+    def start_restored(self, snapshot: Message) -> None:
         """A session that was in another process; its values are still pickled."""
+        pickles = [(entry.key, entry.pickle) for entry in snapshot.values]
+        self._is_foreign, self._may_return = snapshot.foreign, snapshot.may_return
         self.session.page_is_foreign = True
+        self.runs.any = True
         reading = self._loop.run_in_executor(None, read_values, self.session.id, pickles)
         self._reading = reading
         lost = [Unsaved(key, "unknown", "it took too long to read") for key, _ in pickles]
@@ -157,6 +170,9 @@ class Keeper:
         if self._reading is not reading or self._over or self.session.is_over:
             return
         self._reading = None
+        if found.lost and self._is_foreign:
+            self._on_unloadable(found.lost[0])
+            return
         streamlit_compat.add_values(self.session, found.values)
         for lost in found.lost:
             self._recorder.note_lost(lost)
@@ -168,7 +184,29 @@ class Keeper:
             # A run that makes callbacks and fragments work again. It shows what it does only if
             # the browser's page may be behind.
             self.is_muted = not self._opening.refresh
-            self._warm_up()
+            self._warm_up(self._opened(Reason.RESTORED))
+        self._poke()
+
+    def _on_unloadable(self, lost: Unsaved) -> None:
+        """What another revision of the app has kept of the session can't be read by this one."""
+        stream = self._stream
+        if stream is None:
+            self._let_go()  # As it came: nobody waits for it.
+            return
+        afresh = not self._may_return
+        unloadable = self._wire.unloadable(key=lost.key, reason=lost.reason, afresh=afresh)
+        if not afresh:
+            self._over = True
+            stream.give_back(unloadable)
+            self._end(self.session.id)
+            return
+        stream.send_unloadable(unloadable)
+        streamlit_compat.forget_state(self.session)
+        self._notice = STATE_OUTDATED
+        if self._replay_until:
+            self._blank = True
+        else:
+            self.session.run(ClientState(), self._opened(Reason.RESTORED))
         self._poke()
 
     def start_resumed(self) -> None:
@@ -198,10 +236,11 @@ class Keeper:
         if self._replay_until:
             self._blank = True
         else:
-            self.session.run(ClientState())
+            self.session.run(ClientState(), self._opened(Reason.OPENED))
 
-    def admits(self, seq: int) -> Admission:
+    def admits(self, message: Asked) -> Admission:
         """Whether the browser's next message may be handled now."""
+        seq = message.seq
         if (
             # A script that runs on is not waited for by its user, who may be what ends it.
             (self._releasing and self._is_settled)
@@ -223,10 +262,12 @@ class Keeper:
             if not self.session.is_at_rest and self._loop.time() < self._replay_deadline:
                 return Admission.WAIT
             self._wait_for_run()
+        self.session.message = message
         return Admission.TAKE
 
     def on_handled(self, seq: int) -> None:
         """Streamlit has handled the browser's messages up to this one."""
+        self.session.message = None
         if self._over:
             return
         if self._postponed:
@@ -237,7 +278,7 @@ class Keeper:
             return
         if self._blank and seq >= self._replay_until:
             self._blank = False
-            self.session.run(ClientState())
+            self.session.run(ClientState(), self._opened(Reason.OPENED))
         elif self.session.changed_at_rest:
             self._take()
         else:
@@ -251,7 +292,14 @@ class Keeper:
         if outbox is not None:
             outbox.wake()
 
-    def before_run(self, client_state: ClientState | None) -> bool:
+    def on_run_over(self) -> None:
+        """A run is over, and to be reported once all that it has sent is on its way."""
+        if self._outbox is not None:
+            self._outbox.wake()
+        else:
+            self.runs.report()
+
+    def before_run(self, client_state: ClientState | None, asked: Asked) -> bool:
         """The first run of a session that starts cold is put off until it is warm."""
         if self._postponed or self._reading is not None:
             return True  # The one that comes will do.
@@ -262,10 +310,10 @@ class Keeper:
             copy = ClientState()
             copy.CopyFrom(client_state)
             client_state = copy
-        self._postponed.append(client_state)
+        self._postponed.append((client_state, asked))
         self._postponed_seq = 0
         self.is_muted = True
-        self._warm_up()
+        self._warm_up(asked._replace(seq=0, reason=Reason.RESTORED))
         return True
 
     def on_rest(self) -> None:
@@ -279,7 +327,7 @@ class Keeper:
             self._run_postponed()
         elif self._refresh and not self._releasing:
             self._refresh = self._cold = False
-            self.session.run(self._current_state())
+            self.session.run(self._current_state(), self._opened(Reason.OPENED))
         else:
             self._say_notice()
             self._take()
@@ -447,6 +495,7 @@ class Keeper:
             session_id=self.session.id,
             connection=self._connection,
             applied_seq=self._handled,
+            trace=self.runs.context,
             **fields,
         )
 
@@ -456,15 +505,21 @@ class Keeper:
             for entry in unsaved
         ]
 
-    def _send(self, snapshot: Message) -> None:
+    def _report(self, run: Message) -> None:
         if self._stream is not None and not self._stream.is_closed:
+            self._stream.send_report(run)
+        else:
+            self._tell(run=run)
+
+    def _send(self, snapshot: Message) -> None:
+        if self._stream is not None and not self._stream.is_closed and not self._ending:
             self._stream.send_snapshot(snapshot)
         else:
             self._tell(snapshot=snapshot)
 
     def _acknowledge(self) -> None:
         self._deliver()
-        if self._stream is not None and not self._stream.is_closed:
+        if self._stream is not None and not self._stream.is_closed and not self._ending:
             # Also when there is nothing to acknowledge: it says that the session is at rest.
             self._stream.send_applied(self._handled)
         elif self._handled:
@@ -485,6 +540,20 @@ class Keeper:
                 self._let_go()
         elif self._pickling is None:
             self._take()
+
+    def prepare_for_end(self) -> None:
+        """The process is about to end: what the browser was shown last is to be kept."""
+        self._ending = True
+        if self._stream is not None:
+            # What was sent by it may not have been read.
+            self.take_snapshot()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the runner has been sent all of the session."""
+        return self._over or (
+            self._is_settled and self._pickling is None and self._uploading is None
+        )
 
     def close(self) -> None:
         """The session has ended."""
@@ -527,14 +596,21 @@ class Keeper:
             _LOGGER.exception("Session %s is run as if its page were new", self.session.id)
             return ClientState()
 
-    def _warm_up(self) -> None:
+    def _opened(self, reason: Reason) -> Asked:
+        """What a run is for that follows from the opening of the browser's connection."""
+        if self._stream is None:
+            return Asked(at_us=now_us(), reason=reason)
+        opening = self._stream.opening
+        return Asked(opening.trace, at_us=opening.at_us, reason=reason)
+
+    def _warm_up(self, asked: Asked) -> None:
         self._warming = self._current_state()
         self._loop.call_soon_threadsafe(self._limit_unseen)
-        self.session.run(self._warming)
+        self.session.run(self._warming, asked)
 
     def _run_postponed(self) -> None:
         self._handled = max(self._handled, self._postponed_seq)
-        self.session.request_rerun(self._postponed.pop())
+        self.session.run_for(*self._postponed.pop())
 
     def _limit_unseen(self) -> None:
         self._loop.call_later(_UNSEEN_LIMIT, self._unseen_for_too_long, self._stream)
@@ -549,7 +625,8 @@ class Keeper:
         if self._postponed:
             self._run_postponed()
         elif was_muted:
-            self.session.run(state or self._current_state())
+            reason = Reason.OPENED if state is None else Reason.RESTORED
+            self.session.run(state or self._current_state(), self._opened(reason))
 
     def _wait_for_run(self) -> None:
         """Let repeated messages wait for the script from now on."""

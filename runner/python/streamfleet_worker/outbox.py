@@ -37,15 +37,18 @@ class Outbox:
             self._loop.call_soon_threadsafe(self.flush)
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send what there is, and word of the runs that are over with it."""
         self._scheduled = False
         if self._stream.keeper is not self._keeper:
             return  # Disconnected: messages wait in the session for the next connection.
-        session = self._keeper.session
+        session, runs = self._keeper.session, self._keeper.runs
         messages = session.take_messages()
-        if not messages:
-            return
-        if not self._keeper.is_muted:
-            self._stream.send_messages([serialize_forward_msg(message) for message in messages])
-        session.messages_sent()
-        self._load.changed()
+        if messages:
+            batch: list[bytes] = []
+            if not self._keeper.is_muted:
+                batch = [serialize_forward_msg(message) for message in messages]
+                self._stream.send_messages(batch)
+            runs.sent(messages, batch)
+            session.messages_sent()
+            self._load.changed()
+        runs.report()

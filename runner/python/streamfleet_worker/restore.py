@@ -25,6 +25,12 @@ STATE_LOST: Final = (
     " brought back. The app has started anew."
 )
 
+# The same where it is the app that has changed.
+STATE_OUTDATED: Final = (
+    "The app has been updated, and what you had entered here could not be carried over. It has"
+    " started anew."
+)
+
 
 def restore(
     manager: WebsocketSessionManager, script_data: ScriptData, session_id: str, core: bytes

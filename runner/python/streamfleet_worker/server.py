@@ -20,19 +20,21 @@ from streamfleet_worker import streamlit_compat
 from streamfleet_worker.app import build_app
 from streamfleet_worker.control import Control
 from streamfleet_worker.lifespan import Lifespan
+from streamfleet_worker.runs import belonging
 from streamfleet_worker.stream import StreamConnection
 from streamfleet_worker.uploads import HeldUploads
 
 if TYPE_CHECKING:
     import socket
 
+    from streamfleet_worker.output import Output
     from streamfleet_worker.wire import Message, Wire
 
 # Streamlit's own default for how often a WebSocket is pinged, in seconds.
 _DEFAULT_PING_SECONDS = 30
 
 
-async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int:
+async def serve(wire: Wire, control_socket: socket.socket, init: Message, output: Output) -> int:
     """Serve the app until the runner says stop or is gone; returns the exit status.
 
     Raises `AppCannotRunError` when the app, its configuration or this Streamlit won't do.
@@ -54,6 +56,7 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
     streamlit_compat.watch_config_files(flag_values)
 
     control = await Control.open(wire, control_socket)
+    output.connect(wire, control, asyncio.get_running_loop(), belonging)
     control.on("listening", lambda request: _set_public_port(request.port))
     app = build_app(wire, control, script_path, init)
     lifespan = Lifespan(app)
@@ -72,7 +75,9 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message) -> int
     await control.stop_requested.wait()
 
     server.close()
+    await control.say_last()
     await lifespan.shutdown()
+    await control.close()
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from streamlit import runtime
+from streamlit.runtime import RuntimeState
 from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from streamfleet_worker import streamlit_compat
 from streamfleet_worker.keeper import Keeper
 from streamfleet_worker.outbox import Outbox
-from streamfleet_worker.restore import STATE_LOST, restore
+from streamfleet_worker.restore import STATE_LOST, STATE_OUTDATED, restore
 from streamfleet_worker.uploads import FleetUploadedFileManager
 from streamfleet_worker.websocket import SessionLeftError, WebSocketStream
 
@@ -24,8 +26,12 @@ if TYPE_CHECKING:
     from streamfleet_worker.load import LoadReporter
     from streamfleet_worker.streamlit_compat import RunListener
     from streamfleet_worker.websocket import Opening
-    from streamfleet_worker.wire import Wire
+    from streamfleet_worker.wire import Message, Wire
 
+# How long an ending worker waits for its sessions to be kept, within the runner's limit for it to
+# end, and how often it looks, in seconds.
+_KEEPING_LIMIT: Final = 1.5
+_KEEPING_PAUSE: Final = 0.01
 # Disconnected sessions kept for their browsers to come back to, in one worker; as in Streamlit.
 _MAX_STORED: Final = 128
 
@@ -68,11 +74,28 @@ class SessionEvents:
         if keeper is not None:
             keeper.close()
 
+    async def keep_all(self) -> None:
+        """Have all sessions be kept, as the process is about to end; those that can't be in time are left."""
+        keepers = list(self.keepers.values())
+        for keeper in keepers:
+            keeper.prepare_for_end()
+        deadline = asyncio.get_running_loop().time() + _KEEPING_LIMIT
+        while not all(keeper.is_kept for keeper in keepers):
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(_KEEPING_PAUSE)
+
     def take_snapshot(self, session_id: str) -> None:
         """The runner wants all of a session."""
         keeper = self.keepers.get(session_id)
         if keeper is not None:
             keeper.take_snapshot()
+
+    def stop_run(self, session_id: str) -> None:
+        """The runner wants a session's script to stop, as if its user had asked for it."""
+        keeper = self.keepers.get(session_id)
+        if keeper is not None:
+            keeper.session.request_script_stop()
 
     def release(self, session_id: str, *, now: bool, only_at_rest: bool) -> None:
         """The runner wants a session to go on elsewhere."""
@@ -108,7 +131,7 @@ class FleetSessions(WebsocketSessionManager):
         """Give the browser its session, or a new one."""
         stream = WebSocketStream.current()
         notice = ""
-        restored: list[tuple[str, bytes]] | None = None
+        restored: Message | None = None
         if existing_session_id is not None:
             self._take_over(existing_session_id, user_info, stream)
         if stream is not None:
@@ -146,10 +169,10 @@ class FleetSessions(WebsocketSessionManager):
 
     def _restore(
         self, stream: WebSocketStream, script_data: ScriptData
-    ) -> tuple[list[tuple[str, bytes]] | None, str]:
+    ) -> tuple[Message | None, str]:
         """Store the session that came with the connection, to be resumed.
 
-        Returns its values, still pickled: they are nobody's business but its user's. Or else word
+        Returns it, its values still pickled: they are nobody's business but its user's. Or else word
         for the user of what is lost.
         """
         opening = stream.opening
@@ -159,12 +182,21 @@ class FleetSessions(WebsocketSessionManager):
             return None, ""
         session = restore(self, script_data, session_id, snapshot.core)
         if session is None:
-            return None, STATE_LOST
+            if not snapshot.foreign:
+                return None, STATE_LOST
+            afresh = not snapshot.may_return
+            reason = "the session itself can't be read"
+            unloadable = self.events.wire.unloadable(reason=reason, afresh=afresh)
+            if not afresh:
+                stream.give_back(unloadable)
+                raise SessionLeftError(session_id)
+            stream.send_unloadable(unloadable)
+            return None, STATE_OUTDATED
         streamlit_compat.store_session(self, session)
         uploads = _uploads_of(self)
         if uploads is not None:
             uploads.mark_restored(session_id)
-        return [(entry.key, entry.pickle) for entry in snapshot.values], ""
+        return snapshot, ""
 
     def _attach(self, session_id: str, stream: WebSocketStream) -> Keeper:
         info = self.get_active_session_info(session_id)
@@ -216,10 +248,18 @@ class FleetSessions(WebsocketSessionManager):
 
     def close_session(self, session_id: str) -> None:
         """End a session for good."""
+        if not runtime.exists() or runtime.get_instance().state == RuntimeState.STOPPING:
+            # It is the process that ends; the session may go on elsewhere.
+            self._leave(session_id)
         self._streams.pop(session_id, None)
         super().close_session(session_id)
         self.events.ended(session_id)
         self.events.load.changed()
+
+    def end_here(self, session_id: str) -> None:
+        """End a session that another process has."""
+        self._leave(session_id)
+        self.close_session(session_id)
 
     def let_go(self, session_id: str) -> None:
         """End a session here; it may go on elsewhere."""
@@ -227,9 +267,15 @@ class FleetSessions(WebsocketSessionManager):
         uploads = _uploads_of(self)
         if uploads is not None:
             uploads.release(session_id)
+        self._leave(session_id)
         super().close_session(session_id)
         self.events.forget(session_id)
         self.events.load.changed()
+
+    def _leave(self, session_id: str) -> None:
+        info = self.get_session_info(session_id)
+        if info is not None:
+            streamlit_compat.adopt(info.session).is_leaving = True
 
     def _take_over(
         self, session_id: str, user_info: dict[str, Any], stream: WebSocketStream | None

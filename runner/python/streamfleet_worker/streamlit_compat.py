@@ -1,8 +1,8 @@
 """Every private name of Streamlit that the worker touches, and the check that they are there.
 
-Nothing is patched: classes are subclassed, and what Streamlit hands out is configured. Where a
-name begins with an underscore it is used here and in no other module, so that a new Streamlit
-release has one place to be compared with.
+Nothing is patched but what `streamlit_compat_cache` says: classes are subclassed, and what Streamlit
+hands out is configured. Where a name begins with an underscore it is used in the modules of this
+name and in no other, so that a new Streamlit release has one place to be compared with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import app_session, scriptrunner
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent, StopException
+from streamlit.runtime.script_data import ScriptData
+from streamlit.runtime.scriptrunner import (
+    ScriptRunner,
+    ScriptRunnerEvent,
+    StopException,
+    get_script_run_ctx,
+)
 from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.common import WidgetMetadata, is_element_id
@@ -40,8 +46,11 @@ from streamlit.runtime.state.session_state import (
 )
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
+from streamfleet_worker import app_traces, streamlit_compat_cache, streamlit_compat_runs
 from streamfleet_worker.core import Core
 from streamfleet_worker.errors import AppCannotRunError
+from streamfleet_worker.runs import Asked, Outcome, Reason, current, now_us
+from streamfleet_worker.values import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,8 +58,9 @@ if TYPE_CHECKING:
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.WidgetStates_pb2 import WidgetState
     from streamlit.runtime import Runtime
-    from streamlit.runtime.script_data import ScriptData
     from streamlit.web.server.starlette.starlette_app import App
+
+    from streamfleet_worker.runs import Run, SessionRuns
 
 _LOGGER: Final = get_logger(__name__)
 
@@ -89,6 +99,7 @@ def _seams() -> list[tuple[str, bool]]:
         ("AppSession", AppSession, "_populate_app_pages"),
         ("AppSession", AppSession, "flush_browser_queue"),
         ("AppSession", AppSession, "request_rerun"),
+        ("AppSession", AppSession, "_create_scriptrunner"),
         ("AppSession", AppSession, "request_script_stop"),
         ("AppSession", AppSession, "clear_session_caches"),
         ("AppSession", AppSession, "clear_user_info"),
@@ -103,7 +114,8 @@ def _seams() -> list[tuple[str, bool]]:
         ("config", config, "get_config_options"),
         ("config", config, "_main_script_path"),
     ]
-    found = [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
+    found = streamlit_compat_cache.seams() + streamlit_compat_runs.seams()
+    found += [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
     option = config._config_options_template["server.port"]
     found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
     if _HAS_RUN_DESCRIPTORS:
@@ -252,7 +264,10 @@ class SessionListener(Protocol):
     def on_rest(self) -> None:
         """The script has come to an end, and no other run is asked for."""
 
-    def before_run(self, client_state: ClientState | None) -> bool:
+    def on_run_over(self) -> None:
+        """A run is over, and to be reported once all that it has sent is on its way."""
+
+    def before_run(self, client_state: ClientState | None, asked: Asked) -> bool:
         """A run is asked for; whether it is to be left out. Callable from any thread."""
 
 
@@ -272,16 +287,24 @@ class FleetAppSession(AppSession):
     Not constructed: `adopt` turns a session that Streamlit made into one.
     """
 
-    _fleet_events: collections.deque[tuple[tuple[Any, ...], dict[str, Any]]]
+    # What a script's thread tells, and the run that begins or ends with it.
+    _fleet_events: collections.deque[tuple[tuple[Any, ...], dict[str, Any], Run | None]]
     _fleet_drain_scheduled: bool
     listener: SessionListener | None
     run_listener: RunListener | None
+    runs: SessionRuns | None
+    # The browser's message that is being handled.
+    message: Asked | None
+    # What a new script's thread is for.
+    _fleet_asked: Asked
     # What its browser shows may come from another process, with fragments not known here.
     page_is_foreign: bool
     # A message from the browser has changed something, without a run.
     changed_at_rest: bool
     # Its browser is about to be connected another way: nothing of it is to be stopped.
     is_changing_hands: bool
+    # It goes on in another process, if it isn't there already.
+    is_leaving: bool
     _fleet_logged_out: bool
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
@@ -327,8 +350,11 @@ class FleetAppSession(AppSession):
 
     def clear_session_caches(self) -> None:
         """Clear what is cached for the session, unless only the connection is another."""
-        if not self.is_changing_hands:
-            super().clear_session_caches()
+        if self.is_changing_hands:
+            return
+        if self.is_leaving:
+            streamlit_compat_cache.leave_session(self.id)
+        super().clear_session_caches()
 
     def handle_backmsg(self, msg: BackMsg) -> None:
         """Handle a message from the browser."""
@@ -338,13 +364,27 @@ class FleetAppSession(AppSession):
 
     def request_rerun(self, client_state: ClientState | None) -> None:
         """Run the script for the browser, or because its source has changed."""
-        if self.listener is not None and self.listener.before_run(client_state):
-            return
+        asked = self._what_for(client_state)
+        if self.listener is None or not self.listener.before_run(client_state, asked):
+            self.run_for(client_state, asked)
+
+    def _what_for(self, client_state: ClientState | None) -> Asked:
+        message = self.message
+        if message is None:
+            return Asked(at_us=now_us())
+        if client_state is not None and client_state.is_auto_rerun:
+            return Asked(at_us=message.at_us)  # A fragment's timer, which is in the page.
+        is_first = self.runs is not None and not self.runs.any
+        reason = Reason.OPENED if is_first else Reason.INTERACTION
+        return Asked(message.trace, message.seq, message.at_us, reason)
+
+    def run_for(self, client_state: ClientState | None, asked: Asked) -> None:
+        """Run the script for the browser."""
         if self.page_is_foreign and client_state is not None:
             fragment_id = client_state.fragment_id
             if not fragment_id:
                 self.page_is_foreign = False
-            elif not self._fragment_storage.contains(fragment_id):
+            elif not self._has_fragment(fragment_id):
                 # A fragment that the process before knew, such as a dialog: Streamlit would
                 # ignore the message, and the page would seem dead.
                 self.page_is_foreign = False
@@ -352,11 +392,32 @@ class FleetAppSession(AppSession):
                 whole.CopyFrom(client_state)
                 whole.ClearField("fragment_id")
                 client_state = whole
-        self.run(client_state)
+        self.run(client_state, asked)
 
-    def run(self, client_state: ClientState | None) -> None:
+    def run(self, client_state: ClientState | None, asked: Asked) -> None:
         """Run the script, whoever asks for it."""
+        runs, runner = self.runs, self._scriptrunner
+        fragment_id = "" if client_state is None else client_state.fragment_id
+        if runs is None or self.is_over or (fragment_id and not self._has_fragment(fragment_id)):
+            super().request_rerun(client_state)  # It won't run, or nobody wants to know.
+            return
+        runs.any = True
+        self._fleet_asked = asked
+        if runner is not None:
+            runs.ask(runner, asked)
         super().request_rerun(client_state)
+        if runner is not None and runner is not self._scriptrunner:
+            runs.leave(runner)
+
+    def _create_scriptrunner(self, initial_rerun_data: Any) -> None:
+        if self.runs is not None:
+            self.runs.ask_new(self._fleet_asked)
+        super()._create_scriptrunner(initial_rerun_data)
+        if self.runs is not None and self._scriptrunner is not None:
+            self.runs.made(self._scriptrunner)
+
+    def _has_fragment(self, fragment_id: str) -> bool:
+        return self._fragment_storage.contains(fragment_id)
 
     def show_notice(self, text: str) -> None:
         """Show a text to the user, and have the page stop waiting for a run. Only at rest.
@@ -387,9 +448,15 @@ class FleetAppSession(AppSession):
     # Streamlit wakes the event loop once for each message of a script. Once for as many as
     # there are is enough: while the script holds the interpreter, the loop couldn't run anyway.
     def _on_scriptrunner_event(self, *args: Any, **kwargs: Any) -> None:
-        if kwargs.get("event") == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:
-            self._append_event(args, kwargs)  # Most of them are.
+        event = kwargs.get("event")
+        if event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG:  # Most of them are.
+            if sys.exc_info()[1] is not None:
+                self._look_at_failure(kwargs["forward_msg"])
+            self._append_event(args, kwargs)
             return
+        run = None
+        if event == ScriptRunnerEvent.SCRIPT_STARTED:
+            run = self._begin_run(args[0], kwargs)
         for _ in range(2):
             try:
                 self._look_at_event(*args, **kwargs)
@@ -398,10 +465,16 @@ class FleetAppSession(AppSession):
             except Exception:
                 _LOGGER.exception("The end of a run could not be told")
             break
-        self._append_event(args, kwargs)
+        if event is not None and event != ScriptRunnerEvent.SCRIPT_STARTED:
+            run = self._end_run(args[0], event, kwargs.get("exception"))
+            if run is not None:
+                app_traces.leave(run.token)
+        self._append_event(args, kwargs, run)
 
-    def _append_event(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._fleet_events.append((args, kwargs))
+    def _append_event(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], run: Run | None = None
+    ) -> None:
+        self._fleet_events.append((args, kwargs, run))
         if self._fleet_drain_scheduled:
             return
         self._fleet_drain_scheduled = True
@@ -436,6 +509,60 @@ class FleetAppSession(AppSession):
         else:
             streamlit.error(message, icon="\N{NO ENTRY}")
 
+    def _begin_run(self, runner: ScriptRunner, event: dict[str, Any]) -> Run | None:
+        ctx = get_script_run_ctx(suppress_warning=True)
+        if self.runs is None or ctx is None:
+            return None
+        first = self.runs.first
+        if runner is not self._scriptrunner:
+            first = []  # It is another that is being made.
+        fragments = event["fragment_ids_this_run"]
+        run = self.runs.begin(runner, ctx, first, of_fragments=bool(fragments))
+        run.token = app_traces.enter(run.context)
+        return run
+
+    def _end_run(
+        self,
+        runner: ScriptRunner,
+        event: ScriptRunnerEvent,
+        error: BaseException | None = None,
+    ) -> Run | None:
+        run = None if self.runs is None else self.runs.take(runner)
+        if run is None:
+            return None
+        if event == ScriptRunnerEvent.SCRIPT_STOPPED_WITH_COMPILE_ERROR and error is not None:
+            run.showed(type_name(error), failed=True)
+            outcome = Outcome.COMPILE_ERROR
+        elif event == ScriptRunnerEvent.SCRIPT_STOPPED_FOR_RERUN:
+            outcome = Outcome.RERUN
+        elif run.has_failed:
+            outcome = Outcome.EXCEPTION
+        elif run.is_complete:
+            outcome = Outcome.FINISHED
+        elif (
+            event != ScriptRunnerEvent.SHUTDOWN
+            and not run.is_of_fragments
+            and streamlit_compat_runs.let_error_pass(self)
+        ):
+            outcome = Outcome.EXCEPTION
+        else:
+            outcome = Outcome.STOPPED
+        run.end(outcome, streamlit_compat_runs.page_of(self))
+        return run
+
+    def _look_at_failure(self, message: ForwardMsg) -> None:
+        run = current()
+        if run is not None:
+            streamlit_compat_runs.note_shown(run, message)
+
+    def _run_is_over(self, run: Run, *, superseded: bool) -> None:
+        assert self.runs is not None
+        self.runs.over(run, superseded=superseded)
+        if self.listener is not None:
+            self.listener.on_run_over()
+        else:
+            self.runs.report()
+
     def _drain_events(self) -> None:
         # Cleared first: an event that comes from now on schedules another drain, which at worst
         # finds nothing.
@@ -443,9 +570,14 @@ class FleetAppSession(AppSession):
         events = self._fleet_events
         was_running = self._scriptrunner is not None
         while events:
-            args, kwargs = events.popleft()
+            args, kwargs, run = events.popleft()
+            event = kwargs.get("event")
+            is_current = args[0] is self._scriptrunner
+            begins = event == ScriptRunnerEvent.SCRIPT_STARTED
+            if run is not None and begins and is_current and self.runs is not None:
+                self.runs.began(run)
             try:
-                if kwargs.get("event") == ScriptRunnerEvent.SHUTDOWN and is_running(self):
+                if event == ScriptRunnerEvent.SHUTDOWN and is_running(self):
                     # It left by an exception that Streamlit doesn't know, without another word.
                     self._handle_scriptrunner_event_on_event_loop(
                         args[0], ScriptRunnerEvent.SCRIPT_STOPPED_WITH_SUCCESS
@@ -456,16 +588,21 @@ class FleetAppSession(AppSession):
                 self._event_loop.call_exception_handler(
                     {"message": "a script event could not be handled", "exception": error}
                 )
+            if run is not None and not begins:
+                self._run_is_over(run, superseded=not is_current)
         if was_running and self._scriptrunner is None and self.listener is not None:
             self.listener.on_rest()
 
     def thread_ended(self, runner: ScriptRunner) -> None:
         """Come to rest also when a script has ended its thread, as `sys.exit` does."""
+        run = self._end_run(runner, ScriptRunnerEvent.SHUTDOWN)
         if runner is not self._scriptrunner:
+            if run is not None:
+                self._run_is_over(run, superseded=True)
             return  # It has said so itself.
         _LOGGER.warning("A script has ended its thread; use st.stop to end a run.")
         ended = {"event": ScriptRunnerEvent.SHUTDOWN, "client_state": self._client_state}
-        self._append_event((runner,), ended)
+        self._append_event((runner,), ended, run)
 
     def _create_new_session_message(self, *args: Any, **kwargs: Any) -> ForwardMsg:
         build = super()._create_new_session_message
@@ -507,9 +644,14 @@ def adopt(session: AppSession) -> FleetAppSession:
         adopted._fleet_logged_out = False
         adopted.listener = None
         adopted.run_listener = None
+        adopted.runs = None
+        adopted.message = None
+        adopted._fleet_asked = Asked()
+        streamlit_compat_runs.adopt_parts(adopted)
         adopted.page_is_foreign = False
         adopted.changed_at_rest = False
         adopted.is_changing_hands = False
+        adopted.is_leaving = False
         # Bound late: the listener may change.
         adopted._message_enqueued_callback = functools.partial(_on_messages, adopted)
     watcher = adopted._local_sources_watcher
@@ -708,6 +850,21 @@ def build_session(
 def add_values(session: AppSession, values: dict[str, Any]) -> None:
     """Give a session that `build_session` made its entries of `st.session_state`. Only at rest."""
     session._session_state._old_state.update(values)
+
+
+def forget_state(session: AppSession) -> None:
+    """Leave a session that `build_session` made as one that has never run. Only at rest."""
+    session._session_state.clear()
+    session._client_state.Clear()
+
+
+def new_session(
+    manager: WebsocketSessionManager, script_path: str, session_id: str, *, is_hello: bool
+) -> FleetAppSession:
+    """A session that nobody knows of, not even the session manager."""
+    script_data = ScriptData(script_path, is_hello=is_hello)
+    core = Core(client_state=ClientState())
+    return adopt(build_session(manager, script_data, session_id, core))
 
 
 def uploaded_files_of(manager: WebsocketSessionManager) -> Any:

@@ -7,7 +7,9 @@ import collections
 import contextvars
 import dataclasses
 import enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from streamfleet_worker.runs import Asked, now_us
 
 if TYPE_CHECKING:
     from streamfleet_worker.keeper import Keeper
@@ -65,6 +67,9 @@ class Opening:
     refresh: bool = False
     replay_until: int = 0
     notice: str = ""
+    trace: bytes = b""
+    # When it came, in microseconds since 1970.
+    at_us: int = 0
 
     @classmethod
     def of(cls, message: Message) -> Opening:
@@ -77,7 +82,24 @@ class Opening:
             refresh=message.refresh,
             replay_until=message.replay_until,
             notice=message.notice,
+            trace=message.trace,
+            at_us=now_us(),
         )
+
+
+_NOTHING: Final = Asked()
+
+
+class _Received(NamedTuple):
+    """An event for the app, its size on the wire, and which message of the browser's it is."""
+
+    event: dict[str, Any]
+    size: int = 0
+    asked: Asked = _NOTHING
+
+    @property
+    def is_message(self) -> bool:
+        return bool(self.event["type"] == "websocket.receive")
 
 
 class WebSocketStream:
@@ -95,10 +117,7 @@ class WebSocketStream:
         self._wire = wire
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        # Events for the app, their size on the wire, and messages' numbers.
-        self._received: collections.deque[tuple[dict[str, Any], int, int]] = collections.deque(
-            [({"type": "websocket.connect"}, 0, 0)]
-        )
+        self._received = collections.deque([_Received({"type": "websocket.connect"})])
         self._arrival = asyncio.Event()
         # The number of the last message from the browser.
         self.last_received = 0
@@ -131,7 +150,7 @@ class WebSocketStream:
                 event["text"] = message.payload.decode("utf-8", "replace")
             else:
                 event["bytes"] = message.payload
-            self._queue(event, size, message.seq)
+            self._queue(event, size, Asked(message.trace, message.seq, now_us()))
         elif kind == "close":
             self._end_of_browser(_disconnect(message.code, message.reason), size)
 
@@ -143,11 +162,11 @@ class WebSocketStream:
     def _end_of_browser(self, event: dict[str, Any], size: int) -> None:
         if self._received:
             self._loop.call_later(_GONE_LIMIT, self._cut_off)
-        self._queue(event, size, 0)
+        self._queue(event, size)
 
-    def _queue(self, event: dict[str, Any], size: int, seq: int) -> None:
-        self.last_received = max(self.last_received, seq)
-        self._received.append((event, size, seq))
+    def _queue(self, event: dict[str, Any], size: int, asked: Asked = _NOTHING) -> None:
+        self.last_received = max(self.last_received, asked.seq)
+        self._received.append(_Received(event, size, asked))
         self._arrival.set()
 
     # --- ASGI -----------------------------------------------------------------------------
@@ -169,18 +188,17 @@ class WebSocketStream:
         if self._cut:
             return _disconnect(_GOING_AWAY, "")
         while self._received:
-            event, size, seq = self._received[0]
-            is_message = event["type"] == "websocket.receive"
+            received = self._received[0]
             admission = Admission.TAKE
-            if is_message and self.keeper is not None:
-                admission = self.keeper.admits(seq)
+            if received.is_message and self.keeper is not None:
+                admission = self.keeper.admits(received.asked)
             if admission == Admission.WAIT:
                 return None
             self._received.popleft()
-            self._connection.consumed(size)
+            self._connection.consumed(received.size)
             if admission == Admission.TAKE:
-                self._taken = seq if is_message else 0
-                return event
+                self._taken = received.asked.seq
+                return received.event
         return None
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -265,6 +283,10 @@ class WebSocketStream:
             size += len(message)
         connection.send(batch=self._wire.message_batch(messages=batch))
 
+    def send_report(self, run: Message) -> None:
+        """Say what a run of the session's script was."""
+        self._connection.send(run=run)
+
     def send_snapshot(self, snapshot: Message) -> None:
         """Send a snapshot of the session."""
         self._snapshot_sent = self._loop.time()
@@ -278,7 +300,20 @@ class WebSocketStream:
 
     def release(self, released: Message) -> None:
         """The session has ended here: say so as the last word, and drop what has not been handled."""
-        self._connection.send(released=released)
+        self._leave(released=released)
+
+    def give_back(self, unloadable: Message) -> None:
+        """The same of a session that could not be made again."""
+        self._leave(unloadable=unloadable)
+
+    def send_unloadable(self, unloadable: Message) -> None:
+        """Say why the session starts afresh."""
+        self._connection.send(unloadable=unloadable)
+
+    def _leave(self, **last_word: Message) -> None:
+        if self._ended:
+            return
+        self._connection.send(**last_word)
         self._ended = True
         self._cut_off()
         self._connection.finish()

@@ -50,6 +50,8 @@ class Wire:
         self.value = get(_WORKER + "Value")
         self.unsaved = get(_WORKER + "Unsaved")
         self.released = get(_WORKER + "Released")
+        self.run_report = get(_WORKER + "RunReport")
+        self.printed = get(_WORKER + "Printed")
         self.stream_event = get(_WORKER + "StreamEvent")
         self.end = get(_WORKER + "End")
         self.accepted = get(_COMMON + "Accepted")
@@ -59,6 +61,8 @@ class Wire:
         self.close = get(_COMMON + "Close")
         self.header = get(_COMMON + "Header")
         self.app_settings = get(_COMMON + "AppSettings")
+        self.probed = get(_WORKER + "Probed")
+        self.unloadable = get(_WORKER + "Unloadable")
         self._control_request = get(_WORKER + "ControlRequest")
         self._stream_request = get(_WORKER + "StreamRequest")
 
@@ -67,6 +71,14 @@ class Wire:
         self.put_file = get(_WORKER + "PutFile")
         self.get_file = get(_WORKER + "GetFile")
         self.delete_files = get(_WORKER + "DeleteFiles")
+        self.cached_function = get(_WORKER + "CachedFunction")
+        self.get_value = get(_WORKER + "GetValue")
+        self.claim_value = get(_WORKER + "ClaimValue")
+        self.taken = get(_WORKER + "Taken")
+        self.put_value = get(_WORKER + "PutValue")
+        self.clear_values = get(_WORKER + "ClearValues")
+        self.values_used = get(_WORKER + "ValuesUsed")
+        self.value_used = get(_WORKER + "ValueUsed")
         self._call_response = get(_WORKER + "CallResponse")
 
     def control_request(self, data: bytes) -> Message:

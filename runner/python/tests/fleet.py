@@ -171,6 +171,8 @@ async def worker(script, flags=(), **init):
         "max_snapshot_bytes": 0,
         "run_timeout_ms": 0,
         "calls_path": "",
+        "cache_stamps_path": "",
+        "max_cached_value_bytes": 0,
         **init,
     }
     app = build_app(wire, control, str(script), SimpleNamespace(**fields))
@@ -240,6 +242,10 @@ class Browser:
         self.number = 1
         self.seq = 0
         self.messages = []
+        # What the runs were.
+        self.runs = []
+        # The trace that what is sent belongs to.
+        self.trace = b""
         self.inbox = None
 
     # --- connection -----------------------------------------------------------------------
@@ -251,6 +257,7 @@ class Browser:
         opening.websocket = True
         opening.session_id = self.session_id
         opening.connection = self.number
+        opening.trace = self.trace
         opening.head.method, opening.head.raw_path = "GET", b"/_stcore/stream"
         opening.head.scheme, opening.head.http_version = "http", "1.1"
         for name, value in headers:
@@ -259,6 +266,8 @@ class Browser:
             setattr(opening, name, value)
         if restore is not None:
             opening.restore.core = restore["core"]
+            opening.restore.foreign = restore.get("foreign", False)
+            opening.restore.may_return = restore.get("may_return", False)
             for key, data in restore["values"].items():
                 opening.restore.values.add(key=key, pickle=data)
         self.inbox = Inbox()
@@ -280,6 +289,8 @@ class Browser:
             self.messages += [ForwardMsg.FromString(data) for data in event.batch.messages]
         elif kind == "snapshot":
             self.store.apply(event.snapshot)
+        elif kind == "run":
+            self.runs.append(event.run)
         elif kind == "applied_seq":
             self.store.applied = event.applied_seq
         self.inbox.put(event)
@@ -291,6 +302,7 @@ class Browser:
         request = self.worker.wire._stream_request()
         request.frame.payload = back_msg.SerializeToString()
         request.frame.seq = seq
+        request.frame.trace = self.trace
         self.stream.data_received(frame(request))
         return seq
 

@@ -19,12 +19,18 @@ _TOKENS = re.compile(r'"[^"]*"|[\w.]+|[{}=;]')
 def wire():
     """The message classes, as in a worker."""
     files = descriptor_pb2.FileDescriptorSet()
+    enums = set()
     for path in _FILES:
-        _parse(path, files.file.add())
+        _parse(path, files.file.add(), enums)
+    for file in files.file:
+        for message in file.message_type:
+            for field in message.field:
+                if field.type_name in enums:
+                    field.type = _Field.TYPE_ENUM
     return Wire(files.SerializeToString())
 
 
-def _parse(path, file):
+def _parse(path, file, enums):
     source = re.sub(r"//.*", "", (_ROOT / path).read_text())
     tokens = iter(_TOKENS.findall(source))
     file.name, file.syntax = path, "proto3"
@@ -35,6 +41,18 @@ def _parse(path, file):
             file.dependency.append(next(tokens).strip('"'))
         elif token == "message":
             _message(tokens, file.message_type.add(), file.package)
+        elif token == "enum":
+            enums.add(f".{file.package}.{_enum(tokens, file.enum_type.add())}")
+
+
+def _enum(tokens, enum):
+    enum.name = next(tokens)
+    assert next(tokens) == "{"
+    for name in iter(lambda: next(tokens), "}"):
+        assert next(tokens) == "="
+        enum.value.add(name=name, number=int(next(tokens)))
+        assert next(tokens) == ";"
+    return enum.name
 
 
 def _message(tokens, message, package):

@@ -83,6 +83,7 @@ def test_a_session_that_has_just_left_is_looked_for_elsewhere(app):
             tab = await Browser(host).open()
             await tab.rerun()
             host.ask("release", session_id=tab.session_id)
+            await tab.inbox.event("released")
             late = Browser(host)
             await late.open(bound=False, resume_session_id=tab.session_id)
             await poll(lambda: late.inbox.kinds()[-1:] == ["released"])
@@ -100,6 +101,7 @@ def test_release_at_rest(app):
             tab = await Browser(host).open()
             await tab.rerun()
             host.ask("release", session_id=tab.session_id)
+            await tab.inbox.event("released")
             assert tab.inbox.kinds()[-2:] == ["snapshot", "released"]
             assert tab.inbox.events[-1].released.session_id == tab.session_id
             assert tab.store.applied == 1

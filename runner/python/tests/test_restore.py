@@ -131,7 +131,8 @@ def _it_goes_on(script, saved):
             tab = await come_back(host, saved)
             first = (await tab.inbox.event("snapshot")).full
             assert first
-            assert tab.inbox.kinds() == ["accepted", "bound", "snapshot"], "output was shown"
+            kinds = ["accepted", "bound", "run", "snapshot"]
+            assert tab.inbox.kinds() == kinds, "output was shown"
             assert tab.messages == []
 
             # Nothing has changed by it, and nobody was told that something did.

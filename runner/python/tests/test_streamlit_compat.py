@@ -9,9 +9,11 @@ from streamfleet_worker.errors import AppCannotRunError
 from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.caching import cache_data_api
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.script_data import ScriptData
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.runtime.state import SessionState
 
 
 @pytest.fixture
@@ -38,6 +40,18 @@ def test_other_versions_are_named_with_the_range(monkeypatch, version):
 def test_a_changed_inside_is_named(monkeypatch):
     monkeypatch.delattr(AppSession, "_populate_app_pages")
     with pytest.raises(AppCannotRunError, match=r"AppSession\._populate_app_pages"):
+        streamlit_compat.check_streamlit()
+
+
+def test_a_changed_cache_is_named(monkeypatch):
+    monkeypatch.delattr(cache_data_api, "_data_caches")
+    with pytest.raises(AppCannotRunError, match=r"cache_data_api\._data_caches"):
+        streamlit_compat.check_streamlit()
+
+
+def test_a_changed_run_is_named(monkeypatch):
+    monkeypatch.delattr(SessionState, "maybe_check_serializable")
+    with pytest.raises(AppCannotRunError, match=r"SessionState\.maybe_check_serializable"):
         streamlit_compat.check_streamlit()
 
 
@@ -82,7 +96,7 @@ class Host:
     def on_rest(self):
         pass
 
-    def before_run(self, client_state):
+    def before_run(self, client_state, asked):
         return False
 
     def new_session(self):

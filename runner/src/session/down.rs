@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use streamfleet_proto::{
     SessionId,
     runner::{DetachReason, Detached, Position, SessionOpen, SessionResponse, session_response},
-    worker::stream_event,
+    worker::{Unloadable, stream_event},
 };
 use tokio::{
     sync::{OwnedMutexGuard, watch},
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::DropGuard;
 use tonic::Status;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Bound, BoundCell, Epochs, cut::cut};
 use crate::{
@@ -103,6 +103,11 @@ impl Down {
                         let detached = down.released().await;
                         down.queue.push_back(session_response::Kind::Detached(detached));
                     }
+                    Some(stream_event::Kind::Unloadable(what)) if !what.afresh => {
+                        down.unloadable(&what);
+                        let detached = down.returned().await;
+                        down.queue.push_back(session_response::Kind::Detached(detached));
+                    }
                     Some(kind) => down.take(kind),
                     None => {}
                 },
@@ -151,6 +156,10 @@ impl Down {
             stream_event::Kind::Close(close) => {
                 self.queue.push_back(session_response::Kind::Close(close));
             }
+            stream_event::Kind::Run(report) => {
+                let finished = self.pool.shared().ran(self.placed.worker.index, &report);
+                self.queue.extend(finished.map(session_response::Kind::RunFinished));
+            }
             stream_event::Kind::Snapshot(snapshot) => {
                 self.at_rest(snapshot.applied_seq);
                 self.pool.shared().save(*snapshot);
@@ -161,6 +170,7 @@ impl Down {
                     self.pool.shared().applied(session, Mark { connection: self.connection, seq });
                 }
             }
+            stream_event::Kind::Unloadable(what) => self.unloadable(&what),
             stream_event::Kind::Released(_) | stream_event::Kind::End(_) => {}
         }
     }
@@ -226,6 +236,26 @@ impl Down {
         let reason = bound.entry.leaving();
         self.pool.shared().released(bound.entry.session(), self.placed.worker.index).await;
         Detached { reason: reason.into(), notice: String::new() }
+    }
+
+    /// What another revision has kept of the session can't be read by this one.
+    fn unloadable(&self, what: &Unloadable) {
+        let Unloadable { key, reason, afresh } = what;
+        let session = self.session().or(self.epochs.resume.map(|(session, _)| session));
+        warn!(?session, key, reason, afresh, "a session's state, of another revision, can't be read by this one");
+        self.pool.shared().options.observer.metrics.unloadable(*afresh);
+    }
+
+    /// The worker has given the session up, as another revision may have it again.
+    async fn returned(&self) -> Detached {
+        let detached = Detached { reason: DetachReason::Unloadable.into(), notice: String::new() };
+        match (self.session(), self.epochs.resume) {
+            (Some(session), _) => self.pool.shared().released(session, self.placed.worker.index).await,
+            // It has not even come to be.
+            (None, Some((session, epoch))) => self.pool.shared().ownership.disown(session, epoch),
+            (None, None) => {}
+        }
+        detached
     }
 
     /// The worker's stream has ended without a word.

@@ -26,6 +26,7 @@ use self::{
     up::Up,
 };
 use crate::{
+    observe::context_of,
     pool::{Placed, Pool},
     saver::Entry,
     stream::{StreamReceiver, StreamSender, open_stream},
@@ -51,6 +52,7 @@ pub(crate) async fn open(
         0 => None,
         _ => Some(pool.shared().quarantine.clone().lock_owned().await),
     };
+    let mut span = pool.shared().options.observer.span("open session", &open.trace);
     let origin = find(&pool, resume, &open).await?;
     let stream_open = Open {
         head: open.head.clone(),
@@ -63,9 +65,13 @@ pub(crate) async fn open(
         replay_until: open.replay_until,
         notice: origin.notice(&open),
         restore: None,
+        trace: context_of(&span),
     };
     let (placed, (sender, receiver), mut origin) = connect(&pool, resume, stream_open, origin).await?;
     debug!(?resume, worker = placed.worker.index, origin = origin.name(), "opened");
+    span.set("streamfleet.session", resume.filter(|_| origin.is_known()).unwrap_or(fresh).public_id());
+    span.set("streamfleet.worker", u64::from(placed.worker.index));
+    span.set("streamfleet.session.origin", origin.name());
 
     let done = CancellationToken::new();
     let bound = Arc::new(OnceLock::new());

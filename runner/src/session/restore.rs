@@ -12,6 +12,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::{
+    observe::trace_id,
     pool::Pool,
     saver::{Mark, Restored},
 };
@@ -26,7 +27,7 @@ pub(super) enum Origin {
     /// A worker has it.
     Live { received: Mark },
     /// Its snapshot.
-    Snapshot { restore: Option<Restore>, restored: Option<Restored> },
+    Snapshot { restore: Option<Restore>, restored: Option<Box<Restored>> },
     /// Nothing: it is new, or nothing is left of it.
     Nothing { notice: &'static str },
 }
@@ -80,7 +81,7 @@ impl Origin {
 
     pub(super) fn take_restored(&mut self) -> Option<Restored> {
         match self {
-            Self::Snapshot { restored, .. } => restored.take(),
+            Self::Snapshot { restored, .. } => restored.take().map(|restored| *restored),
             _ => None,
         }
     }
@@ -116,11 +117,16 @@ pub(super) async fn find(pool: &Pool, resume: Option<SessionId>, open: &SessionO
             Ok(Origin::Nothing { notice: "" })
         };
     }
+    let trace = trace_id(&open.trace);
     match pool.shared().saver.load(session, open.resume_epoch).await {
-        Ok(Some(loaded)) => Ok(from_snapshot(session, loaded)),
+        Ok(Some(loaded)) => {
+            let foreign = loaded.revision != pool.shared().options.revision;
+            let whose = Whose { foreign, may_return: open.may_return };
+            Ok(from_snapshot(session, loaded, whose, &trace))
+        }
         Ok(None) => {
             if open.reattach {
-                info!(?session, "nothing is kept of a session; it starts afresh");
+                info!(?session, trace, "nothing is kept of a session; it starts afresh");
             }
             Ok(Origin::Nothing { notice: "" })
         }
@@ -129,25 +135,33 @@ pub(super) async fn find(pool: &Pool, resume: Option<SessionId>, open: &SessionO
             Err(Status::unavailable(format!("the session's state can't be read now: {reason}")))
         }
         Err(LoadError::Refused { reason }) => {
-            warn!(?session, "refused a session's snapshot: {reason}; it starts afresh");
+            warn!(?session, trace, "refused a session's snapshot: {reason}; it starts afresh");
             Ok(Origin::Nothing { notice: STATE_REFUSED })
         }
         Err(LoadError::Failed(reason)) => {
-            warn!(?session, "cannot read a session's snapshot: {reason}; it starts afresh");
+            warn!(?session, trace, "cannot read a session's snapshot: {reason}; it starts afresh");
             Ok(Origin::Nothing { notice: STATE_REFUSED })
         }
     }
 }
 
-fn from_snapshot(session: SessionId, loaded: Loaded) -> Origin {
+/// Whether another revision has written a snapshot, and whether a runner of that is left.
+#[derive(Clone, Copy)]
+struct Whose {
+    foreign: bool,
+    may_return: bool,
+}
+
+fn from_snapshot(session: SessionId, loaded: Loaded, whose: Whose, trace: &str) -> Origin {
     let Loaded { core, values, connection, applied_seq, unsaved, state, .. } = loaded;
     for entry in &unsaved {
-        info!(?session, key = entry.key, r#type = entry.kind, "a session comes without what could not be kept");
+        info!(?session, trace, key = entry.key, r#type = entry.kind, "a session comes without what could not be kept");
     }
+    let Whose { foreign, may_return } = whose;
     let values = values.into_iter().map(|(key, pickle)| Value { key, pickle }).collect();
     let mark = Mark { connection, seq: applied_seq };
     Origin::Snapshot {
-        restore: Some(Restore { core, values }),
-        restored: Some(Restored { mark, saved: state, unsaved }),
+        restore: Some(Restore { core, values, foreign, may_return }),
+        restored: Some(Box::new(Restored { mark, saved: state, unsaved })),
     }
 }

@@ -35,11 +35,15 @@ impl Up {
                     } else {
                         frame.payload
                     };
-                    let frame = Frame { payload, text: frame.text, seq: frame.seq };
+                    let frame = Frame { payload, text: frame.text, seq: frame.seq, trace: frame.trace };
                     let seq = frame.seq;
                     (stream_request::Kind::Frame(frame), seq)
                 }
                 Some(session_request::Kind::Close(close)) => (stream_request::Kind::Close(close), 0),
+                Some(session_request::Kind::KeepTrace(trace)) => {
+                    self.pool.shared().options.observer.keep(&trace);
+                    continue;
+                }
                 Some(session_request::Kind::Open(_)) | None => continue,
             };
             // Nothing is done to a session that may be another runner's by now.

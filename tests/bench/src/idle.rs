@@ -10,11 +10,10 @@ use hdrhistogram::Histogram;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use streamfleet_testkit::Endpoint;
 use streamfleet_testkit::client::{Client, ClientError, ConnectOptions};
-use streamfleet_testkit::process::{Launch, Server, free_port, python};
-use streamfleet_testkit::redis::{RedisLaunch, Version};
+use streamfleet_testkit::process::Server;
 use tokio::task::JoinSet;
 
-use crate::candidate;
+use crate::cluster::Cluster;
 use crate::load::User;
 
 /// Users who click meanwhile, and their pause between clicks.
@@ -24,43 +23,20 @@ const THINK_TIME: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(15);
 /// Connections that are being made at once.
 const CONNECTING: usize = 20;
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// Opens so many WebSockets on one gateway before two runners, and prints what that costs.
 pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
-    let redis = RedisLaunch::new(Version::V7).start().await?;
-    let app = candidate::script("counter");
-    let mut servers = Vec::new();
-    for number in 0..2 {
-        let (port, admin) = (free_port(), free_port());
-        let launch = Launch::program(binary, app.parent().context("the app is nowhere")?, port)
-            .arg("runner")
-            .arg(&app)
-            .arg("--python")
-            .arg(python())
-            // Streamlit opens four files for each session, and systems allow a process some ten thousand.
-            .args(["--workers", "2", "--name", &format!("r{number}"), "--redis", &redis.url()])
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
-            .args(["--server.headless", "true", "--browser.gatherUsageStats", "false"])
-            .env("STREAMFLEET_SECRET", "a secret for measuring that is long enough");
-        let mut server = launch.spawn()?;
-        server.wait_for_output("runner is serving", LIMIT).await?;
-        servers.push(server);
-    }
-    let (port, admin) = (free_port(), free_port());
-    let gateway = Launch::program(binary, Path::new("/"), port)
-        .args(["gateway", "--redis", &redis.url(), "--listen", &format!("127.0.0.1:{port}")])
-        .args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--shutdown-notice", "0"])
-        .start()
-        .await?;
+    // Streamlit opens four files for each session, and systems allow a process some ten thousand: so there are two runners.
+    let cluster = Cluster::start(binary, "counter", &[]).await?;
+    let gateway = &cluster.gateway;
 
-    let users = open_users(&gateway).await?;
+    let users = open_users(gateway).await?;
     let (users, before) = watch(users).await?;
     let memory_before = resident(gateway.pid())?;
     let began = Instant::now();
-    let mut idle = open_idle(SocketAddr::from(([127, 0, 0, 1], port)), connections).await?;
+    let mut idle = open_idle(gateway.endpoint().authority.parse()?, connections).await?;
     println!("{connections} connections were made in {:.1} s", began.elapsed().as_secs_f64());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let memory = resident(gateway.pid())?.saturating_sub(memory_before);

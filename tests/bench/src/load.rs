@@ -13,9 +13,9 @@ use streamfleet_testkit::wire::{Finish, Forward, WidgetState, WidgetStates, Widg
 use crate::cpu;
 
 /// What the one user does between clicks. Without a pause a delayed acknowledgement of TCP would be measured instead.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 /// Clicks before anything is counted: caches fill, and the first runs of a process are slow.
-const WARM_UP: usize = 20;
+pub(crate) const WARM_UP: usize = 20;
 /// The count is shown in a short message; longer ones are not searched for it.
 const COUNT_MESSAGE_BYTES: usize = 2048;
 

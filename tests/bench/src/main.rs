@@ -3,11 +3,14 @@
 //! a turn. Every answer is checked: a count that isn't the number of clicks ends the benchmark.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its report is what it is for.
 
+mod cache;
 mod candidate;
+mod cluster;
 mod cpu;
 mod idle;
 mod load;
 mod report;
+mod tracing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +52,14 @@ struct Options {
     /// Instead of all that: open this many WebSockets on one gateway, and tell what they cost.
     #[arg(long, value_name = "CONNECTIONS")]
     idle: Option<usize>,
+
+    /// Instead of all that: tell what a hit costs at each level of the shared cache.
+    #[arg(long)]
+    cache: bool,
+
+    /// Instead of all that: tell what tracing adds to a click of each app.
+    #[arg(long)]
+    tracing: bool,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -61,6 +72,15 @@ async fn main() -> Result<()> {
         .with_context(|| format!("no program at {}: build it first", options.binary.display()))?;
     if let Some(connections) = options.idle {
         return idle::measure(&options.binary, connections).await;
+    }
+    if options.cache {
+        return cache::measure(&options.binary, options.turns).await;
+    }
+    if options.tracing {
+        for app in &options.apps {
+            tracing::measure(&options.binary, app, options.turns, options.clicks).await?;
+        }
+        return Ok(());
     }
     for app in &options.apps {
         let mut report = Report::new(app, options.users);

@@ -24,6 +24,8 @@ test("it opens, and its pages can be visited", () =>
     await page.getByTestId("stSidebarNav").getByRole("link", { name: "Animation demo" }).click();
     await page.getByRole("heading", { level: 1, name: "Animation demo" }).waitFor();
     await page.getByTestId("stImage").locator("img").first().waitFor();
+    // Whoever leaves a running animation leaves pictures behind that are gone before they are fetched.
+    await page.getByRole("button", { name: "Rerun" }).waitFor();
     await page.getByTestId("stSidebarNav").getByRole("link", { name: "Plotting demo" }).click();
     await page.getByRole("heading", { level: 1, name: "Plotting demo" }).waitFor();
     await page.getByTestId("stVegaLiteChart").locator("canvas, svg").first().waitFor();

@@ -32,10 +32,11 @@ export function launchBrowser() {
 /**
  * Opens `url` in a profile of its own, lets `visit` look at it, and checks its manners.
  *
- * `tolerated` lists patterns for complaints that the visit provokes on purpose.
+ * `tolerated` lists patterns for complaints that the visit provokes on purpose; `profile` says what is special about the
+ * browser, as Playwright's options for a context do.
  */
-export async function visiting(browser, url, name, visit, { tolerated = [] } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
+export async function visiting(browser, url, name, visit, { tolerated = [], profile = {} } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...profile });
   context.setDefaultTimeout(WAIT_LIMIT_MS);
   // Streamlit's page asks a few hosts of its own for this and that; whether they answer is not what is tested.
   await context.route(

@@ -12,8 +12,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
 export const IS_PLAIN = process.env.BROWSER_TEST_SERVER === "plain";
 
-const PYTHON = process.env.STREAMFLEET_TEST_PYTHON ?? `${ROOT}/target/test-env/py/bin/python`;
-const BINARY = process.env.STREAMFLEET_BIN ?? `${ROOT}/target/release/streamfleet`;
+export const PYTHON = process.env.STREAMFLEET_TEST_PYTHON ?? `${ROOT}/target/test-env/py/bin/python`;
+export const BINARY = process.env.STREAMFLEET_BIN ?? `${ROOT}/target/release/streamfleet`;
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 10_000;
 
@@ -43,13 +43,14 @@ function commandFor(app, port, flags) {
     : [BINARY, ...target, `--port=${port}`, `--python=${PYTHON}`, ...common];
 }
 
-class Server {
-  constructor(command, port) {
-    this.url = `http://127.0.0.1:${port}`;
+/** A program with whatever it starts. */
+export class Program {
+  constructor(command, env = {}) {
     this.output = "";
     const [program, ...args] = command;
     // A process group of its own, so that workers can be ended together with their parent.
-    this.child = spawn(program, args, { cwd: ROOT, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const options = { cwd: ROOT, detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } };
+    this.child = spawn(program, args, options);
     this.child.on("error", (error) => (this.output += `${program}: ${error.message}\n`));
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding("utf8").on("data", (text) => (this.output += text));
@@ -61,19 +62,14 @@ class Server {
     return this.child.pid === undefined || this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  /** Waits for the line that a person waits for, and then for the health check to agree. */
-  async untilServing() {
+  /** Waits until `serves()` says that it does. */
+  async until(serves) {
     const deadline = Date.now() + START_LIMIT_MS;
-    while (!(/\bURL: http/.test(this.output) && (await this.isHealthy()))) {
+    while (!(await serves())) {
       if (this.ended) throw new Error(`The server ended before it served:\n${this.output}`);
       if (Date.now() > deadline) throw new Error(`The server did not serve in ${START_LIMIT_MS} ms:\n${this.output}`);
       await sleep(50);
     }
-  }
-
-  async isHealthy() {
-    const answer = await fetch(`${this.url}/_stcore/health`).catch(() => undefined);
-    return answer?.ok ?? false;
   }
 
   /** Asks the server to end, and returns its exit code. Past the limit its whole group is killed. */
@@ -99,7 +95,25 @@ class Server {
   }
 }
 
-async function freePort() {
+class Server extends Program {
+  constructor(command, port) {
+    super(command);
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  /** Waits for the line that a person waits for, and then for the health check to agree. */
+  untilServing() {
+    return this.until(async () => /\bURL: http/.test(this.output) && (await answers(`${this.url}/_stcore/health`)));
+  }
+}
+
+/** Whether somebody answers there that all is well. */
+export async function answers(url) {
+  const answer = await fetch(url).catch(() => undefined);
+  return answer?.ok ?? false;
+}
+
+export async function freePort() {
   const listener = createServer().listen(0, "127.0.0.1");
   await once(listener, "listening");
   const { port } = listener.address();

@@ -24,6 +24,8 @@ const OTHER_SECRET: &str = "a secret that a runner has for itself alone";
 pub struct FleetLaunch {
     /// The app's script.
     pub path: PathBuf,
+    /// What the runners are told to be of; a hash of the app's folder otherwise.
+    pub revision: Option<String>,
     pub runners: usize,
     pub gateways: usize,
     /// Workers of each runner.
@@ -32,6 +34,8 @@ pub struct FleetLaunch {
     pub streamlit: Vec<(&'static str, String)>,
     /// Environment variables of the runners.
     pub env: Vec<(&'static str, String)>,
+    /// Environment variables of runners and gateways.
+    pub everywhere: Vec<(&'static str, String)>,
     /// A runner that has another secret than the rest.
     pub stranger: Option<usize>,
     /// How a gateway ends, in seconds.
@@ -42,11 +46,13 @@ impl FleetLaunch {
     pub fn new(name: &str) -> Self {
         Self {
             path: app(name),
+            revision: None,
             runners: 3,
             gateways: 3,
             workers: 1,
             streamlit: Vec::new(),
             env: Vec::new(),
+            everywhere: Vec::new(),
             stranger: None,
             shutdown: (0.0, 0.0),
         }
@@ -134,6 +140,29 @@ impl Fleet {
         (told, ended)
     }
 
+    /// Has a runner of a revision start beside another, in whose place it is counted from now on; that one goes on.
+    pub async fn begin(&mut self, number: usize, path: &Path, revision: &str) {
+        (self.launch.path, self.launch.revision) = (path.to_owned(), Some(revision.to_owned()));
+        let life = self.runners[number].life + 1;
+        let successor = Runner::spawn(&self.launch, number, life, &self.redis, self.folder.path()).await;
+        self.past.push(std::mem::replace(&mut self.runners[number], successor));
+    }
+
+    /// Sets an environment variable for runners that start from now on.
+    pub fn set_env(&mut self, name: &'static str, value: &str) {
+        self.launch.env.push((name, value.to_owned()));
+    }
+
+    /// Runners in whose place others are counted.
+    pub fn past_runners(&mut self) -> impl Iterator<Item = &mut Runner> {
+        self.past.iter_mut()
+    }
+
+    /// A folder for whatever a test keeps beside its cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Waits until all runners serve.
     pub async fn until_ready(&mut self) {
         for runner in &mut self.runners {
@@ -183,7 +212,7 @@ pub struct Runner {
     pub from_gateways: FaultProxy,
     /// What it reaches Redis through.
     pub to_redis: FaultProxy,
-    admin: Endpoint,
+    pub admin: Endpoint,
 }
 
 impl Runner {
@@ -209,10 +238,13 @@ impl Runner {
             .env("STREAMFLEET_LOG_FORMAT", "json")
             .env("RUNNER", &name)
             .env("LEDGER", folder.join("ledger"));
+        if let Some(revision) = &launch.revision {
+            command = command.args(["--revision", revision]);
+        }
         for (option, value) in &launch.streamlit {
             command = command.args([*option, value.as_str()]);
         }
-        for (name, value) in &launch.env {
+        for (name, value) in launch.everywhere.iter().chain(&launch.env) {
             command = command.env(name, value);
         }
         let server = command.spawn().unwrap();
@@ -252,9 +284,9 @@ impl Gateway {
             .args(["--shutdown-notice", &launch.shutdown.0.to_string()])
             .args(["--shutdown-spread", &launch.shutdown.1.to_string()])
             .env("STREAMFLEET_LOG_LEVEL", "info")
-            .env("STREAMFLEET_LOG_FORMAT", "json")
-            .spawn()
-            .unwrap();
+            .env("STREAMFLEET_LOG_FORMAT", "json");
+        let server = launch.everywhere.iter().fold(server, |server, (name, value)| server.env(name, value));
+        let server = server.spawn().unwrap();
         Self { server, address, admin: Endpoint::local(admin_port) }
     }
 

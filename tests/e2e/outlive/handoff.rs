@@ -58,7 +58,7 @@ async fn a_drain_says_how_far_it_is() {
 
     let uri = format!("http://{}", fleet.runners[0].from_gateways.address());
     let channel = Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
-    let request = DrainRequest { deadline_ms: 60_000 };
+    let request = DrainRequest { deadline_ms: 60_000, stop: false };
     let mut answer = RunnerClient::new(channel).drain(request).await.unwrap().into_inner();
     let mut last = DrainProgress::default();
     while let Some(progress) = answer.message().await.unwrap() {

@@ -16,6 +16,6 @@ mod runaway;
 mod tampering;
 
 /// Whether the long versions are to be run.
-fn soak() -> bool {
+pub fn soak() -> bool {
     std::env::var_os("STREAMFLEET_SOAK").is_some_and(|value| value == "1")
 }

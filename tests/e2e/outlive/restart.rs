@@ -7,7 +7,7 @@ use streamfleet_testkit::browser::Browser;
 use streamfleet_testkit::process::{Launch, Server};
 
 use super::page::count;
-use crate::server::{LIMIT, launch, shown_number, wait_for_workers};
+use crate::server::{LIMIT, launch, public_id, shown_number, wait_for_workers};
 
 const COUNTED: i64 = 5;
 
@@ -52,7 +52,7 @@ async fn a_session_outlives_a_crash() {
     let (mut server, mut browser) = counted(&launch).await;
     let session = browser.client.session_id().to_owned();
     // What is not on disk yet is lost: gateway and runner are one process here, and end at once. The first message opened the page.
-    let stored = format!("\"message\":\"stored\",\"session\":\"{}…\",\"seq\":{}", &session[..8], COUNTED + 1);
+    let stored = format!("\"message\":\"stored\",\"session\":\"{}\",\"seq\":{}", public_id(&session), COUNTED + 1);
     server.wait_for_output(&stored, LIMIT).await.unwrap();
     server.quiet();
     server.signal(Signal::KILL).unwrap();

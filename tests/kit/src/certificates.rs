@@ -1,15 +1,71 @@
-//! A certificate authority made for one test, and one certificate for servers and clients on this machine.
+//! Certificate authorities made for one test, and the certificates that they sign.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    date_time_ymd,
 };
 
-/// The authority's certificate, and one that it signed for `localhost` and 127.0.0.1, all as PEM.
+/// A certificate authority.
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// When a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// As long as any test runs.
+    Now,
+    /// It has expired.
+    Past,
+    /// Not for years.
+    Future,
+}
+
+impl Authority {
+    /// Makes a new authority.
+    pub fn generate() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, "Streamfleet test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
+    }
+
+    /// Its own certificate, as PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate, for servers and clients, for these names and addresses.
+    pub fn issue(&self, names: &[&str], validity: Validity) -> Result<Certificates> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut leaf = CertificateParams::new(names.clone())?;
+        // OpenSSL takes a certificate that bears its issuer's name for a self-signed one.
+        leaf.distinguished_name.push(DnType::CommonName, names.first().context("a certificate for nobody")?.as_str());
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        leaf.use_authority_key_identifier_extension = true;
+        let years = match validity {
+            Validity::Now => None,
+            Validity::Past => Some((2000, 2001)),
+            Validity::Future => Some((2190, 2191)),
+        };
+        if let Some((from, to)) = years {
+            (leaf.not_before, leaf.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        }
+        let key = KeyPair::generate()?;
+        let certificate = leaf.signed_by(&key, &self.issuer)?.pem();
+        Ok(Certificates { authority: self.pem.clone(), certificate, key: key.serialize_pem() })
+    }
+}
+
+/// An authority's certificate, and one that it signed, all as PEM.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     /// The certificate that the other side has to trust.
@@ -21,26 +77,9 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a new authority and a certificate.
+    /// Makes a new authority, and a certificate for `localhost` and 127.0.0.1.
     pub fn generate() -> Result<Self> {
-        let mut authority = CertificateParams::new(Vec::new())?;
-        authority.distinguished_name.push(DnType::CommonName, "Streamfleet test authority");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority_key = KeyPair::generate()?;
-        let authority_pem = authority.self_signed(&authority_key)?.pem();
-        let issuer = Issuer::new(authority, authority_key);
-
-        let mut leaf = CertificateParams::new(vec!["localhost".to_owned()])?;
-        // OpenSSL takes a certificate that bears its issuer's name for a self-signed one.
-        leaf.distinguished_name.push(DnType::CommonName, "localhost");
-        leaf.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        leaf.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        let certificate = leaf.signed_by(&key, &issuer)?.pem();
-        Ok(Self { authority: authority_pem, certificate, key: key.serialize_pem() })
+        Authority::generate()?.issue(&["localhost", "127.0.0.1"], Validity::Now)
     }
 
     /// Writes `ca.pem`, `cert.pem` and `key.pem` into a folder, which is made if it isn't there.

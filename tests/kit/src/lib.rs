@@ -4,6 +4,7 @@
 //! From the bottom up: [`wire`] holds the messages, [`http`] and [`client`] move them, [`tree`] is the page that they
 //! add up to, [`browser`] puts these together into something that clicks and types, and [`process`] starts the servers
 //! that it talks to. [`redis`], [`proxy`] and [`balancer`] start what stands around these, [`faults`] comes between them.
+//! [`otlp`] takes what they tell of their work.
 //! Nothing here depends on the crates under test.
 
 pub mod balancer;
@@ -13,10 +14,12 @@ pub mod client;
 pub mod faults;
 pub mod http;
 pub mod mask;
+pub mod otlp;
 pub mod process;
 pub mod proxy;
 pub mod redis;
 mod tcp;
+pub mod tls;
 pub mod tree;
 pub mod wait;
 pub mod wire;

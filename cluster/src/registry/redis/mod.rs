@@ -5,7 +5,8 @@
 //! | `{members}` | hash | runner → address, revision and phase, as JSON |
 //! | `{members}:loads` | hash | runner → its load, as JSON |
 //! | `{members}:leases` | sorted set | runner → when its lease ends, in ms of the server's clock |
-//! | `{members}:state` | hash | when the registry was written last and is settled again; the revision for new sessions |
+//! | `{members}:state` | hash | when the registry was written last and is settled again; where new sessions go |
+//! | `{members}:roll` | hash | the last roll, and who carries it out until when |
 //! | `pin:{SESSION}` | hash | the session's owner and epoch |
 //! | `media:{FILE}` | set | the runners that have the file |
 //! | `events` | channel | what follows from changes |
@@ -13,7 +14,8 @@
 //! What is in braces decides the slot in a Redis Cluster, so that each script touches one slot only. All keys have a time to
 //! live.
 
-mod follow;
+mod news;
+mod rolls;
 mod scripts;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -28,7 +30,7 @@ use tracing::warn;
 
 use crate::{
     member::{Load, Member, RunnerPhase},
-    redis::{Connector, Limits, Link, LinkError, RedisOptions, millis},
+    redis::{Connector, Limits, Link, LinkError, RedisOptions, follow, millis},
     registry::{AWAY_AFTER, Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events},
 };
 
@@ -59,13 +61,13 @@ impl RedisRegistry {
     pub async fn connect(options: RedisOptions) -> Result<Self, RegistryError> {
         let prefix = options.prefix();
         let channel = format!("{prefix}events");
-        let connector = Arc::new(Connector::new(options.address, options.ca, LIMITS));
+        let connector = Arc::new(Connector::new(&options, LIMITS));
         let events = broadcast::Sender::new(events::QUEUE);
         let stop = CancellationToken::new();
         {
             let (stop, connector) = (stop.clone(), Arc::clone(&connector));
-            let (channel, events) = (channel.clone(), events.clone());
-            tokio::spawn(async move { stop.run_until_cancelled(follow::follow(&connector, &channel, &events)).await });
+            let (channels, mut news) = ([channel.clone()], news::News { events: events.clone() });
+            tokio::spawn(async move { stop.run_until_cancelled(follow(&connector, &channels, &mut news)).await });
         }
         let guard = stop.clone().drop_guard();
         let link = Link::start("registry", connector, stop).await?;
@@ -77,8 +79,26 @@ impl RedisRegistry {
         script: &Script,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, RegistryError> {
+        self.script_with(script, &["", ":loads", ":leases", ":state"], arguments).await
+    }
+
+    /// The same with the roll.
+    async fn rolls_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, RegistryError> {
+        self.script_with(script, &["", ":loads", ":leases", ":state", ":roll"], arguments).await
+    }
+
+    async fn script_with<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, RegistryError> {
         let mut call = script.prepare_invoke();
-        for suffix in ["", ":loads", ":leases", ":state"] {
+        for suffix in keys {
             call.key(format!("{}{{members}}{suffix}", self.prefix));
         }
         call.arg(millis(LEASE)).arg(millis(AWAY_AFTER)).arg(millis(MEMBERS_TTL)).arg(&self.channel);
@@ -163,12 +183,13 @@ impl Registry for RedisRegistry {
     }
 
     async fn members(&self) -> Result<Members, RegistryError> {
-        type Answer = (bool, String, HashMap<String, String>, HashMap<String, String>);
-        let (settling, revision, records, loads): Answer = self.members_script(&scripts::MEMBERS, |_| ()).await?;
+        type Answer = (bool, String, String, HashMap<String, String>, HashMap<String, String>);
+        let (settling, revision, admitted, records, loads): Answer =
+            self.members_script(&scripts::MEMBERS, |_| ()).await?;
         let mut list: Vec<_> =
             records.iter().filter_map(|(runner, record)| read_member(runner, record, loads.get(runner))).collect();
         list.sort_unstable_by(|a, b| a.runner.cmp(&b.runner));
-        Ok(Members { list, revision: Some(revision).filter(|revision| !revision.is_empty()), settling })
+        Ok(Members { list, target: rolls::read_target(revision, &admitted), settling })
     }
 
     async fn set_revision(&self, revision: Option<&str>) -> Result<(), RegistryError> {

@@ -25,6 +25,8 @@ scripts! {
     WITHDRAW = about_members, "scripts/withdraw.lua";
     MEMBERS = about_members, "scripts/members.lua";
     REVISION = about_members, "scripts/revision.lua";
+    TAKE_ROLL = about_members, "scripts/take_roll.lua";
+    HOLD_ROLL = about_members, "scripts/hold_roll.lua";
     PIN = about_pin, "scripts/pin.lua";
     MOVE_PIN = about_pin, "scripts/move_pin.lua";
     CLAIM = about_pin, "scripts/claim.lua";

@@ -1,5 +1,5 @@
--- ARGV: 3 version, 4 the one it builds on ('' if everything is here), 5 manifest, 6 signature, 7 how many fields to set, then
--- each with its value, then the fields to remove.
+-- ARGV: 3 version, 4 the signature of what it builds on ('' if everything is here), 5 manifest, 6 signature, 7 how many fields to
+-- set, then each with its value, then the fields to remove.
 local new = tonumber(ARGV[3])
 if epoch == by and new <= version then
   if new == version and signature == ARGV[6] then
@@ -9,7 +9,7 @@ if epoch == by and new <= version then
   return { 'gone', '' }
 end
 local full = ARGV[4] == ''
-if not full and not (signature and tonumber(ARGV[4]) == version) then
+if not full and ARGV[4] ~= signature then
   return { 'gone', '' }
 end
 -- First what a server without memory refuses: afterwards it lets us finish.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use streamfleet_cluster::{Event, LEASE, Pin, Registry, RunnerPhase};
+use streamfleet_cluster::{Event, LEASE, Pin, Registry, RunnerPhase, Target};
 use streamfleet_proto::{MediaId, RunnerId, SessionId};
 use streamfleet_testkit::redis::Version;
 use tokio::sync::broadcast::Receiver;
@@ -140,9 +140,9 @@ async fn members(one: &dyn Registry, other: &dyn Registry) {
     assert!(!other.announce(&lasting).await.unwrap().joined);
     let seen = other.members().await.unwrap();
     assert_eq!(seen.list, [lasting.clone(), short.clone()]);
-    assert_eq!(seen.revision, None);
+    assert_eq!(seen.target, Target::default());
     one.set_revision(Some("b")).await.unwrap();
-    assert_eq!(other.members().await.unwrap().revision.as_deref(), Some("b"));
+    assert_eq!(other.members().await.unwrap().target, Target::revision(Some("b")));
     one.set_revision(None).await.unwrap();
 
     // One is renewed past the other's lease, and past the time in which a new registry takes nobody away.

@@ -55,7 +55,7 @@ pub async fn connect(url: &str, case: &str) -> Result<Arc<dyn Registry>, Registr
 /// The same, trusting certificates of this authority.
 pub async fn connect_with(url: &str, case: &str, ca: Option<&str>) -> Result<Arc<dyn Registry>, RegistryError> {
     let ca = ca.map(|pem| pem.as_bytes().to_vec());
-    let options = RedisOptions { address: url.parse().unwrap(), ca, cluster: case.to_owned() };
+    let options = RedisOptions::new(url.parse().unwrap(), ca, case);
     Ok(Arc::new(RedisRegistry::connect(options).await?))
 }
 

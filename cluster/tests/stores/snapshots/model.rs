@@ -67,7 +67,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Clone)]
 struct Made {
     write: Write,
-    base: u64,
+    base: (u64, u64),
     content: Content,
 }
 
@@ -76,6 +76,8 @@ struct Made {
 struct Runner {
     epoch: u64,
     state: Option<SavedState>,
+    /// The epoch and version of what the next write builds on.
+    base: (u64, u64),
     content: Content,
     made: Vec<Made>,
 }
@@ -100,7 +102,7 @@ impl Model {
             let again = version == self.version && self.content.is_some();
             return if again { Ok(()) } else { Err(SaveError::Gone) };
         }
-        if !made.write.is_full() && (self.content.is_none() || made.base != self.version) {
+        if !made.write.is_full() && (self.content.is_none() || made.base != (self.by, self.version)) {
             return Err(SaveError::Gone);
         }
         *self = Self { epoch, by: epoch, version, content: Some(made.content.clone()) };
@@ -129,7 +131,7 @@ impl Case {
         // No two runners ever have the same epoch.
         if runner.epoch == 0 || matches!(operation, Operation::Load { newer: true } | Operation::Begin) {
             self.last_epoch += 1;
-            (runner.epoch, runner.state, runner.content) = (self.last_epoch, None, Content::default());
+            *runner = Runner { epoch: self.last_epoch, made: std::mem::take(&mut runner.made), ..Runner::default() };
         }
         match operation {
             Operation::Load { .. } => match store.load(session, runner.epoch).await {
@@ -139,20 +141,22 @@ impl Case {
                     let content = loaded.as_ref().map(Content::from);
                     assert_eq!(content, model.content);
                     runner.content = content.unwrap_or_default();
+                    runner.base = (model.by, model.version);
                     let state = loaded.map(|loaded| loaded.state);
                     runner.state = Some(state.unwrap_or_else(|| store.begin(session, runner.epoch)));
                 }
                 Err(error) => {
-                    assert!(runner.epoch < model.epoch);
                     assert_eq!(error, LoadError::Fenced { epoch: model.epoch });
+                    assert!(runner.epoch < model.epoch);
                 }
             },
             Operation::Begin => runner.state = Some(store.begin(session, runner.epoch)),
             Operation::Prepare(change) => {
                 let Some(state) = &mut runner.state else { return };
                 runner.content.apply(&change);
-                let base = state.version();
-                runner.made.push(Made { write: state.prepare(change), base, content: runner.content.clone() });
+                let write = state.prepare(change);
+                let base = std::mem::replace(&mut runner.base, (runner.epoch, write.version()));
+                runner.made.push(Made { write, base, content: runner.content.clone() });
             }
             Operation::Deliver(which) => {
                 let Some(made) = runner.made.iter().rev().nth(which) else { return };

@@ -89,7 +89,7 @@ pub fn signer(cluster: &str, keys: &[&str]) -> Signer {
 
 /// Connects to the Redis at this address.
 pub async fn connect(url: &str, options: SnapshotOptions) -> RedisSnapshots {
-    let redis = RedisOptions { address: url.parse().unwrap(), ca: None, cluster: CLUSTER.to_owned() };
+    let redis = RedisOptions::new(url.parse().unwrap(), None, CLUSTER);
     RedisSnapshots::connect(redis, options).await.unwrap()
 }
 

@@ -1,4 +1,4 @@
--- Common to all scripts about members. KEYS: 1 members, 2 loads, 3 leases, 4 state.
+-- Common to all scripts about members. KEYS: 1 members, 2 loads, 3 leases, 4 state, 5 roll where it is used.
 -- ARGV: 1 lease, 2 time after which the registry counts as away, 3 life of the keys (all in ms), 4 channel.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -3,6 +3,8 @@
 //! A script that waits must not wait for ever, and a call that hangs must not cost more than itself: each message has its limit,
 //! either way, and so has the number of calls at once. More than that wait in the kernel's queue.
 
+mod values;
+
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -19,14 +21,16 @@ use streamfleet_proto::{
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::codec::LengthDelimitedCodec;
 use tracing::debug;
 
 use crate::{
+    cache::SharedCache,
     files::Files,
+    observe::Observer,
     stream::{FrameReader, frame, read_message},
 };
 
@@ -59,10 +63,9 @@ impl CallSocket {
                 Ok((connection, _)) => {
                     let calls = Arc::clone(&calls);
                     tokio::spawn(async move {
-                        if let Err(error) = calls.answer(connection).await {
+                        if let Err(error) = calls.answer(connection, permit).await {
                             debug!("a call broke off: {error}");
                         }
-                        drop(permit);
                     });
                 }
                 Err(error) => {
@@ -84,15 +87,34 @@ impl Drop for CallSocket {
 /// Answers one worker's calls.
 pub(crate) struct Calls {
     pub(crate) files: Arc<Files>,
+    pub(crate) observer: Observer,
+    /// `None` if each worker caches for itself.
+    pub(crate) cache: Option<Arc<SharedCache>>,
+    /// For claims, which last as long as something is computed.
+    pub(crate) claims: Semaphore,
     /// Whether the worker has the session: one that goes on elsewhere is not for it to take things from.
     pub(crate) has: Box<dyn Fn(SessionId) -> bool + Send + Sync>,
 }
 
 impl Calls {
-    async fn answer(&self, connection: UnixStream) -> io::Result<()> {
+    async fn answer(&self, connection: UnixStream, permit: OwnedSemaphorePermit) -> io::Result<()> {
         let (reader, mut writer) = connection.into_split();
         let mut reader = LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE_BYTES).new_read(reader);
         let answer = match receive(&mut reader).await? {
+            call_request::Kind::GetValue(get) => return self.get_value(get, &mut writer).await,
+            call_request::Kind::ClaimValue(claim) => {
+                // It may wait for long, and others must not wait for it.
+                drop(permit);
+                return self.claim_value(claim, reader, writer).await;
+            }
+            call_request::Kind::ClearValues(clear) => self.clear_values(&clear).await,
+            call_request::Kind::ValuesUsed(used) => {
+                self.values_used(used);
+                return Ok(());
+            }
+            call_request::Kind::Taken(_) | call_request::Kind::PutValue(_) => {
+                failed(&"nothing has been claimed", false)
+            }
             call_request::Kind::PutFile(put) => self.put_file(put, reader).await,
             call_request::Kind::GetFile(get) => self.get_file(get, &mut writer).await?,
             call_request::Kind::DeleteFiles(delete) => self.delete_files(delete).await,
@@ -227,7 +249,10 @@ mod tests {
         fn start(elsewhere: SessionId) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let files = Arc::new(Files::new(Blobs::memory()));
-            let calls = Calls { files: Arc::clone(&files), has: Box::new(move |session| session != elsewhere) };
+            let has = Box::new(move |session| session != elsewhere);
+            let observer = Observer::none();
+            let calls =
+                Calls { observer, files: Arc::clone(&files), cache: None, claims: Calls::room_for_claims(), has };
             let socket = CallSocket::bind(folder.path().join("c")).unwrap();
             let serving = tokio::spawn(async move { socket.serve(calls).await });
             Self { folder, files, _serving: tokio_util::task::AbortOnDropHandle::new(serving) }
