@@ -192,14 +192,22 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A cluster of a runner that is well, one that drains, and one that doesn't answer.
+    /// A cluster of a runner that is well, one that drains, and one that is full and doesn't answer.
     pub(crate) fn look() -> Look {
         let member = |name: &str, phase, sessions| Member {
             runner: name.parse().unwrap(),
             address: "10.0.0.1:8601".to_owned(),
             revision: "0123456789ab".to_owned(),
             phase,
-            load: Load { workers: 2, sessions, connected: 1, running: 1, resident_bytes: 3 << 30 },
+            load: Load {
+                workers: 2,
+                sessions,
+                connected: 1,
+                running: 1,
+                resident_bytes: 3 << 30,
+                max_connected: u32::from(sessions > 10),
+                ..Load::default()
+            },
         };
         let worker = |index, phase: WorkerPhase| WorkerStatus {
             index,

@@ -93,6 +93,12 @@ pub(crate) struct Settings {
     worker_max_memory: Option<Size>,
     /// State that is kept of one session at most, like `16MiB`.
     max_session_state: Option<Size>,
+    /// Sessions with a browser that each worker is to have; 0 for any number.
+    max_sessions: u32,
+    /// Scripts that a worker runs at a time; 0 for any number.
+    max_concurrent_runs: u32,
+    /// Percent of the machine's memory from which on no new sessions are taken; 0 for never.
+    memory_high: u32,
     /// Whether workers share what `st.cache_data` functions return.
     cache: Switch,
     /// How much of it a runner has in its memory, like `256MiB`.
@@ -152,6 +158,9 @@ impl Default for Settings {
             worker_max_age: 0.0,
             worker_max_memory: None,
             max_session_state: None,
+            max_sessions: 0,
+            max_concurrent_runs: 0,
+            memory_high: 95,
             cache: Switch::On,
             cache_memory: Size(256 << 20),
             cache_size: Size(1 << 30),
@@ -198,7 +207,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 43] = [
     "port",
     "host",
     "listen",
@@ -228,6 +237,9 @@ const NAMES: [&str; 40] = [
     "worker_max_age",
     "worker_max_memory",
     "max_session_state",
+    "max_sessions",
+    "max_concurrent_runs",
+    "memory_high",
     "cache",
     "cache_memory",
     "cache_size",
@@ -305,6 +317,9 @@ impl Settings {
             if !(0.0..=MAX_SECONDS).contains(&seconds) {
                 bail!("{name} = {seconds}: give a number of seconds from 0 to {MAX_SECONDS}");
             }
+        }
+        if self.memory_high > 100 {
+            bail!("memory_high = {}: give a percentage from 1 to 100, or 0 for no limit", self.memory_high);
         }
         let is_name = |text: &str| !text.is_empty() && text.len() <= 40 && text.chars().all(is_name_character);
         if !is_name(&self.cluster) {
@@ -394,6 +409,9 @@ impl Settings {
             hibernate_after: seconds(self.hibernate_after),
             worker_max_age: seconds(self.worker_max_age),
             worker_max_bytes: self.worker_max_memory.map_or(defaults.worker_max_bytes, |Size(bytes)| bytes),
+            max_sessions: self.max_sessions,
+            max_concurrent_runs: self.max_concurrent_runs,
+            memory_high: self.memory_high,
         }
     }
 

@@ -101,10 +101,16 @@ impl<'a> Shown<'a> {
         ]);
         for runner in &self.runners {
             let nothing = || NOTHING.to_owned();
+            let full = runner.phase == RunnerPhase::Ready && runner.room == Some(0);
             let ready = runner.workers.iter().filter(|worker| worker.state == "ready").count();
             table.row([
                 runner.id.clone(),
-                format!("{}{}", phase(runner.phase), if runner.reachable { "" } else { ", unreachable" }),
+                format!(
+                    "{}{}{}",
+                    phase(runner.phase),
+                    if full { ", full" } else { "" },
+                    if runner.reachable { "" } else { ", unreachable" }
+                ),
                 shortened(&runner.revision, REVISION),
                 runner.address.clone(),
                 runner.sessions.to_string(),
@@ -201,10 +207,10 @@ mod tests {
     fn runners_are_drawn_as_a_table() {
         let (text, is_ready) = Runners.show(&look(), false).unwrap();
         let expected = "\
-RUNNER  PHASE               REVISION      ADDRESS        SESSIONS  RUNNING   QUEUE   CPU  MEMORY  WORKERS
-a-1     ready               0123456789ab  10.0.0.1:8601         2        2  1.5 ms  25 %   1 GiB      1/2
-b-1     draining            0123456789ab  10.0.0.1:8601         0        1    0 ms   0 %     0 B      1/1
-c-1     ready, unreachable  0123456789ab  10.0.0.1:8601        40        1       –     –   3 GiB        –
+RUNNER  PHASE                     REVISION      ADDRESS        SESSIONS  RUNNING   QUEUE   CPU  MEMORY  WORKERS
+a-1     ready                     0123456789ab  10.0.0.1:8601         2        2  1.5 ms  25 %   1 GiB      1/2
+b-1     draining                  0123456789ab  10.0.0.1:8601         0        1    0 ms   0 %     0 B      1/1
+c-1     ready, full, unreachable  0123456789ab  10.0.0.1:8601        40        1       –     –   3 GiB        –
 
 3 runners, 1 ready, 1 unreachable; 42 sessions, 4 running; 4 GiB
 cache: 90 % of 100 looks hit (worker 70 %, runner 15 %, cluster 5 %); 9 computations
@@ -249,10 +255,11 @@ cache: 90 % of 100 looks hit (worker 70 %, runner 15 %, cluster 5 %); 9 computat
             shown["runners"][0],
             json!({
                 "id": "a-1", "address": "10.0.0.1:8601", "phase": "ready", "revision": "0123456789ab", "sessions": 2,
-                "running": 2, "queue_wait_ms": 1.5, "cpu": 0.25, "memory_bytes": 1_u64 << 30, "reachable": true,
+                "room": null, "running": 2, "queue_wait_ms": 1.5, "cpu": 0.25, "memory_bytes": 1_u64 << 30, "reachable": true,
                 "workers": workers, "cache": cache
             })
         );
         assert_eq!(shown["runners"][2]["reachable"], json!(false));
+        assert_eq!(shown["runners"][2]["room"], json!(0));
     }
 }

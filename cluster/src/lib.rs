@@ -25,8 +25,9 @@ pub use cache::{
 pub use member::{Load, Member, RunnerPhase};
 pub use pins::PinCache;
 pub use registry::{
-    Announced, Course, Event, LEASE, Members, MemoryRegistry, PIN_TTL, Pin, ROLL_LEASE, RedisRegistry, Registry,
-    RegistryError, Roll, RollLock, Rolls, Stage, Step, Taken,
+    ACTIVE, ARRIVING, Announced, Course, Event, INSIDE, LEASE, Line, Members, MemoryRegistry, PATIENCE, PIN_TTL, Pin,
+    RESERVED, RETURN, ROLL_LEASE, RedisRegistry, Registry, RegistryError, Roll, RollLock, Rolls, Stage, Step, Taken,
+    Turn, VisitorId, VisitorIdError,
 };
 pub use ring::Ring;
 pub use route::Route;

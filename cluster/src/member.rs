@@ -46,6 +46,20 @@ pub struct Load {
     pub running: u32,
     /// Memory of its workers, in bytes.
     pub resident_bytes: u64,
+    /// Sessions with a browser that it is to have at most; 0 for any number.
+    pub max_connected: u32,
+    /// Its machine runs out of memory: it should get no new sessions.
+    pub short_of_memory: bool,
+}
+
+impl Load {
+    /// New sessions that it has room for; `None` for any number.
+    pub fn room(&self) -> Option<u64> {
+        if self.short_of_memory {
+            return Some(0);
+        }
+        (self.max_connected != 0).then(|| u64::from(self.max_connected.saturating_sub(self.connected)))
+    }
 }
 
 impl Member {

@@ -27,14 +27,24 @@ const BOUND: (u64, u64) = (5, 4);
 #[derive(Debug)]
 pub struct Ring {
     points: StaticHashRing<'static, RunnerId, (), DefaultHash>,
-    sessions: HashMap<RunnerId, u64>,
+    runners: HashMap<RunnerId, Filling>,
     total: u64,
+}
+
+/// How full a runner is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Filling {
+    sessions: u64,
+    /// New sessions that there is room for, by what it has announced; `None` for any number.
+    announced: Option<u64>,
+    /// The same without those that have been placed there since.
+    room: Option<u64>,
 }
 
 impl Ring {
     /// A ring of those members that take new sessions, as far as any of them is of the target.
     pub fn new<'a>(members: impl IntoIterator<Item = &'a Member>, target: &Target) -> Self {
-        let mut ring = Self { points: points([].iter()), sessions: HashMap::new(), total: 0 };
+        let mut ring = Self { points: points([].iter()), runners: HashMap::new(), total: 0 };
         ring.update(members, target);
         ring
     }
@@ -52,29 +62,43 @@ impl Ring {
         } else if ready.iter().any(|member| !target.holds(member)) {
             ready.retain(|member| !target.holds(member));
         }
-        let wanted = ready.iter();
-        let sessions: HashMap<_, _> =
-            wanted.map(|member| (member.runner.clone(), u64::from(member.load.sessions))).collect();
-        let same = sessions.len() == self.sessions.len() && sessions.keys().all(|key| self.sessions.contains_key(key));
+        let filling = |member: &Member| {
+            let (sessions, room) = (u64::from(member.load.sessions), member.load.room());
+            Filling { sessions, announced: room, room }
+        };
+        let runners: HashMap<_, _> = ready.iter().map(|member| (member.runner.clone(), filling(member))).collect();
+        let same = runners.len() == self.runners.len() && runners.keys().all(|key| self.runners.contains_key(key));
         if !same {
-            self.points = points(sessions.keys());
+            self.points = points(runners.keys());
         }
-        self.total = sessions.values().sum();
-        self.sessions = sessions;
+        self.total = runners.values().map(|filling| filling.sessions).sum();
+        self.runners = runners;
     }
 
     /// The runner for a new session, none of the `excluded` ones. `None` when there is no runner.
     pub fn place(&self, session: &SessionId, excluded: &[RunnerId]) -> Option<&RunnerId> {
         let limit = self.limit();
-        let mut fallback = None;
+        let (mut busy, mut full) = (None, None);
         for node in self.candidates(session).filter(|runner| !excluded.contains(runner)) {
-            if self.sessions.get(node).copied().unwrap_or_default() < limit {
+            let filling = self.runners.get(node).copied().unwrap_or_default();
+            if filling.room == Some(0) {
+                full = full.or(Some(node));
+            } else if filling.sessions >= limit {
+                busy = busy.or(Some(node));
+            } else {
                 return Some(node);
             }
-            fallback = fallback.or(Some(node));
         }
-        // All that are below the bound are excluded.
-        fallback
+        // All that are below the bound are excluded, or full. Whether somebody is let in where all are full is decided before.
+        busy.or(full)
+    }
+
+    /// New sessions that there is room for, by what runners have announced; `None` for any number, as far as anybody knows.
+    pub fn room(&self) -> Option<u64> {
+        if self.runners.is_empty() {
+            return None;
+        }
+        self.runners.values().map(|filling| filling.announced).sum()
     }
 
     /// A session's first choice, however busy it is: where it is most likely to be when nobody can be asked.
@@ -84,8 +108,9 @@ impl Ring {
 
     /// Counts a session that has been placed, until the members announce new loads.
     pub fn add(&mut self, runner: &RunnerId) {
-        if let Some(sessions) = self.sessions.get_mut(runner) {
-            *sessions += 1;
+        if let Some(filling) = self.runners.get_mut(runner) {
+            filling.sessions += 1;
+            filling.room = filling.room.map(|room| room.saturating_sub(1));
             self.total += 1;
         }
     }
@@ -97,7 +122,7 @@ impl Ring {
     /// Sessions at which a runner is full: the bound times what the mean will be with one more,
     /// rounded up. Some runner is always below it, since not all can be above the mean.
     fn limit(&self) -> u64 {
-        let runners = u64::try_from(self.sessions.len()).unwrap_or(u64::MAX).max(1);
+        let runners = u64::try_from(self.runners.len()).unwrap_or(u64::MAX).max(1);
         ((self.total + 1) * BOUND.0).div_ceil(runners * BOUND.1)
     }
 }
@@ -278,6 +303,32 @@ mod tests {
         let ring = Ring::new(&ready(&[0, 100]), &Target::default());
         let full = ring.place(&session, &["r0".parse().unwrap()]);
         assert_eq!(full.map(RunnerId::as_str), Some("r1"));
+    }
+
+    #[test]
+    fn full_runners_are_passed_over() {
+        let mut members = ready(&[3, 100, 4]);
+        for (member, connected) in members.iter_mut().zip([2, 4, 4]) {
+            (member.load.connected, member.load.max_connected) = (connected, 4);
+        }
+        let mut ring = Ring::new(&members, &Target::default());
+        assert_eq!(ring.room(), Some(2));
+        for _ in 0..2 {
+            let runner = ring.place(&SessionId::random(), &[]).unwrap().clone();
+            assert_eq!(runner.as_str(), "r0");
+            ring.add(&runner);
+        }
+        // Whoever comes all the same, as a session that moves does, goes somewhere.
+        assert!(ring.place(&SessionId::random(), &[]).is_some());
+        // That the places are taken is for the line to know until the runner says so.
+        assert_eq!(ring.room(), Some(2));
+
+        members[0].load.short_of_memory = true;
+        assert_eq!(Ring::new(&members, &Target::default()).room(), Some(0));
+        members[1].load.max_connected = 0;
+        let ring = Ring::new(&members, &Target::default());
+        assert_eq!((ring.room(), ring.place(&SessionId::random(), &[]).map(RunnerId::as_str)), (None, Some("r1")));
+        assert_eq!(Ring::new([], &Target::default()).room(), None);
     }
 
     #[test]

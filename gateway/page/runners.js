@@ -22,8 +22,14 @@ const workerStates = {
   leaving: { tone: "warn", label: "Leaving" },
 };
 
-const statusOf = (runner) =>
-  runner.reachable === false ? { tone: "bad", label: "Unreachable" } : statusFor(phases, runner.phase);
+const full = { tone: "warn", label: "Full" };
+
+const statusOf = (runner) => {
+  if (runner.reachable === false) {
+    return { tone: "bad", label: "Unreachable" };
+  }
+  return runner.phase === "ready" && runner.room === 0 ? full : statusFor(phases, runner.phase);
+};
 
 /** The share of looks into the cache that found something, anywhere. */
 export function hitShare(cache) {

@@ -3,6 +3,7 @@
 //! It holds nothing that isn't also elsewhere: killed at any moment, it loses TCP connections.
 
 mod addresses;
+mod admission;
 mod attach;
 mod attached;
 mod browser;

@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     addresses::{PerAddress, Share},
+    admission::{Admission, Entry, is_page},
     browser::GOING_AWAY,
     closing::Closing,
     error::SERVICE_RESTART,
@@ -102,6 +103,7 @@ struct Shared {
     closing: Closing,
     /// WebSockets live on after their connection's task has handed them over.
     websockets: TaskTracker,
+    admission: Arc<Admission>,
     proxies: Option<Arc<TrustedProxies>>,
     connections: PerAddress,
     uploads: PerAddress,
@@ -117,8 +119,12 @@ impl Gateway {
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
         let Self { options, upstream } = self;
         let closing = Closing::new(options.spread, options.close_code);
+        let admission = Admission::new(Arc::clone(&upstream));
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&admission).keep_up()));
         let shared = Shared {
             upstream,
+            admission,
             leaving: shutdown.clone(),
             closing: closing.clone(),
             websockets: TaskTracker::new(),
@@ -128,7 +134,6 @@ impl Gateway {
         };
         let connections = TaskTracker::new();
         let router = Router::new().fallback(handle).with_state(shared.clone());
-        let stop = CancellationToken::new();
         let end = async {
             shutdown.cancelled().await;
             if !options.notice.is_zero() {
@@ -254,11 +259,23 @@ async fn handle(
     let ends = client;
     let answer = if is_websocket(&request) {
         let (parts, _) = request.into_parts();
-        let lifetime = websocket::Lifetime { closing: shared.closing, tracker: shared.websockets, shares: held };
+        let Shared { closing, websockets: tracker, admission, .. } = shared;
+        let lifetime = websocket::Lifetime { closing, tracker, shares: held, admission };
         websocket::handle(&shared.upstream, ends, parts, lifetime).await
     } else {
+        let mut cookie = None;
+        if is_page(&request) {
+            match shared.admission.page(ends, request.headers()).await {
+                Entry::In(new) => cookie = new,
+                Entry::Out(answer) => return answer,
+            }
+        }
         let mut exchange = Exchange::begin(&shared.upstream.observer, &mut request);
-        let answer = plain::handle(&shared.upstream, ends, request).await.unwrap_or_else(IntoResponse::into_response);
+        let answer = plain::handle(&shared.upstream, ends, request).await;
+        let mut answer = answer.unwrap_or_else(IntoResponse::into_response);
+        if let Some(cookie) = cookie {
+            answer.headers_mut().append(header::SET_COOKIE, cookie);
+        }
         exchange.answered(answer.status());
         // It is over when its last byte is out.
         return answer.map(|body| {

@@ -40,6 +40,8 @@ pub struct RunnerView {
     pub revision: String,
     /// Sessions it owns, with and without a browser.
     pub sessions: u32,
+    /// New sessions that it has room for; nothing for any number.
+    pub room: Option<u64>,
     /// Scripts that run at this moment.
     pub running: u32,
     /// How long messages wait for their script to start.
@@ -205,6 +207,7 @@ impl From<&Report> for RunnerView {
             phase: member.phase,
             revision: member.revision.clone(),
             sessions: report.sessions(),
+            room: member.load.room(),
             running: running.unwrap_or(member.load.running),
             queue_wait_ms: status.as_ref().map(|status| milliseconds(status.queue_wait_us)),
             cpu: status.as_ref().map(|status| status.cpu),
@@ -280,7 +283,8 @@ mod tests {
     use super::*;
 
     fn report(runner: &str, status: Option<StatusResponse>) -> Report {
-        let load = Load { workers: 2, sessions: 7, connected: 5, running: 1, resident_bytes: 1 << 20 };
+        let load =
+            Load { workers: 2, sessions: 7, connected: 5, running: 1, resident_bytes: 1 << 20, ..Load::default() };
         let member = Member {
             runner: runner.parse().unwrap(),
             address: "10.0.0.1:8601".to_owned(),

@@ -149,6 +149,21 @@ impl Upstream {
         self.view.borrow().members.values().any(Member::serves)
     }
 
+    /// The store that all gateways and runners share.
+    pub(crate) fn registry(&self) -> &dyn Registry {
+        &*self.registry
+    }
+
+    /// Whether any runner says how many sessions it is to have.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.view.borrow().members.values().any(|member| member.load.room().is_some())
+    }
+
+    /// New sessions that there is room for; `None` for any number.
+    pub(crate) fn room(&self) -> Option<u64> {
+        lock(&self.ring).room()
+    }
+
     /// All members, as last heard; and whenever they are heard of again.
     pub(crate) fn members(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()

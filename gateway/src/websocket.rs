@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     addresses::Share,
+    admission::Admission,
     attach::{self, Handshake, Opening},
     browser::Browser,
     closing::Closing,
@@ -30,6 +31,8 @@ pub(crate) struct Lifetime {
     pub(crate) tracker: TaskTracker,
     /// What it counts against its address.
     pub(crate) shares: Vec<Share>,
+    /// Who says whether a session may begin.
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// Answers a WebSocket handshake.
@@ -46,6 +49,14 @@ pub(crate) async fn handle(
         Err(rejection) => return Ok(rejection.into_response()),
     };
 
+    let inside = if is_session(&parts) {
+        match lifetime.admission.session(&parts.headers, resume.is_some()).await {
+            Ok(inside) => inside,
+            Err(answer) => return Ok(answer),
+        }
+    } else {
+        None
+    };
     let handshake = Handshake { head, resume, connection: fastrand::u64(1..) };
     let mut span = upstream.observer.server_span("open session", context_in(&parts.headers));
     let connected = attach::connect(upstream, &handshake, None, span.context()).await;
@@ -74,12 +85,18 @@ pub(crate) async fn handle(
     }
     let browser = Browser::new(Arc::clone(upstream), handshake, &settings);
     let mut answer = upgrade.on_upgrade(move |socket| async move {
-        let Lifetime { closing, tracker, shares: _shares } = lifetime;
+        let Lifetime { closing, tracker, shares: _shares, .. } = lifetime;
+        let _inside = inside;
         tracker.track_future(browser.serve(socket, stream, closing)).await;
     });
     let extra = streamfleet_proto::headers_from_wire(accepted.headers);
     answer.headers_mut().extend(extra.unwrap_or_default());
     Ok(answer)
+}
+
+/// Whether a session comes with it: the app may have WebSockets of its own.
+fn is_session(parts: &Parts) -> bool {
+    parts.uri.path().ends_with("/_stcore/stream")
 }
 
 /// The third entry of the subprotocol list is the session that the browser had before.

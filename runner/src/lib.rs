@@ -16,6 +16,7 @@ mod handoff;
 mod http;
 pub mod interpreter;
 mod lease;
+mod memory;
 mod observe;
 mod options;
 mod ownership;

@@ -54,6 +54,12 @@ pub struct Limits {
     pub worker_max_age: Duration,
     /// Memory past which a worker is replaced, in bytes.
     pub worker_max_bytes: u64,
+    /// Sessions with a browser that each worker is to have; more are let in only where they belong to somebody who is there.
+    pub max_sessions: u32,
+    /// Scripts that a worker runs at a time.
+    pub max_concurrent_runs: u32,
+    /// Percent of the machine's memory from which on no new sessions are taken.
+    pub memory_high: u32,
 }
 
 impl Default for Limits {
@@ -65,6 +71,9 @@ impl Default for Limits {
             hibernate_after: Duration::from_mins(15),
             worker_max_age: Duration::ZERO,
             worker_max_bytes: 0,
+            max_sessions: 0,
+            max_concurrent_runs: 0,
+            memory_high: 95,
         }
     }
 }

@@ -154,7 +154,13 @@ impl Registrar {
 
     fn member(&self) -> Member {
         let Announcement { address, revision } = self.announcement.clone();
-        let load = Load { sessions: count(self.ownership().count()), ..self.pool.load() };
+        let options = &self.pool.shared().options;
+        let load = Load {
+            sessions: count(self.ownership().count()),
+            max_connected: options.limits.max_sessions.saturating_mul(options.workers.max(1)),
+            short_of_memory: self.pool.shared().memory.look(options.limits.memory_high),
+            ..self.pool.load()
+        };
         Member { runner: self.ownership().runner().clone(), address, revision, phase: *self.phase.borrow(), load }
     }
 

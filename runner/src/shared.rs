@@ -18,8 +18,8 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    calls::Calls, directory::Directory, files::Files, observe::RunNotes, options::PoolOptions, ownership::Ownership,
-    probe::Probes, process::Spawner, saver::Saver, slot::Slot,
+    calls::Calls, directory::Directory, files::Files, memory::Pressure, observe::RunNotes, options::PoolOptions,
+    ownership::Ownership, probe::Probes, process::Spawner, saver::Saver, slot::Slot,
 };
 
 /// What the parts of a pool share.
@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
     pub(crate) runs: RunNotes,
     pub(crate) probes: Probes,
+    pub(crate) memory: Pressure,
     /// The port on which browsers reach the app; 0 while unknown.
     pub(crate) public_port: watch::Sender<u16>,
     /// Counts changes of any slot's phase.
@@ -61,6 +62,7 @@ impl Shared {
             saver,
             runs: RunNotes::default(),
             probes: Probes::default(),
+            memory: Pressure::default(),
             public_port: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             stop: CancellationToken::new(),

@@ -337,6 +337,7 @@ impl Life<'_> {
             packages_path: options.packages.as_ref().map(text).unwrap_or_default(),
             max_snapshot_bytes: options.limits.max_session_bytes,
             run_timeout_ms: millis(options.limits.run_timeout),
+            max_concurrent_runs: options.limits.max_concurrent_runs,
             forward_output: options.forward_output,
             cache_stamps_path: cache
                 .map(|cache| cache.stamps_path().to_string_lossy().into_owned())

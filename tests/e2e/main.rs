@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // In a test, a panic is the report.
 #![allow(unreachable_pub)] // Nothing outside sees any of it.
 
+mod admission;
 mod cache;
 mod cluster;
 mod faults;

@@ -13,7 +13,8 @@ use tokio::{sync::broadcast, time::Instant};
 use crate::{
     member::Member,
     registry::{
-        Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events, memory_rolls::RollState,
+        Announced, Event, LEASE, Members, PIN_TTL, Pin, Registry, RegistryError, events, memory_line::LineState,
+        memory_rolls::RollState,
     },
     target::Target,
 };
@@ -30,6 +31,7 @@ pub(super) struct State {
     members: BTreeMap<RunnerId, Timed<Member>>,
     pub(super) target: Target,
     pub(super) roll: RollState,
+    pub(super) line: LineState,
     pins: HashMap<SessionId, Timed<Pin>>,
     media: HashMap<MediaId, Timed<BTreeSet<RunnerId>>>,
     last_epoch: u64,
@@ -54,6 +56,7 @@ impl State {
             members: BTreeMap::new(),
             target: Target::default(),
             roll: RollState::default(),
+            line: LineState::default(),
             pins: HashMap::new(),
             media: HashMap::new(),
             last_epoch: 0,

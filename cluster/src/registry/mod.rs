@@ -1,4 +1,4 @@
-//! Who is in the cluster, which runner owns which session, and which of them has which media file.
+//! Who is in the cluster, which runner owns which session, and which of them has which media file; and who waits to be let in.
 //!
 //! One trait, two stores: [`MemoryRegistry`] for a cluster that is one process, [`RedisRegistry`] for all others. They behave
 //! alike; one suite of tests runs against both.
@@ -11,7 +11,9 @@
 //! before: an epoch is the store's clock in microseconds, or one more than the last where the clock has not moved on.
 
 mod events;
+mod line;
 mod memory;
+mod memory_line;
 mod memory_rolls;
 mod redis;
 mod rolls;
@@ -26,6 +28,7 @@ use crate::{member::Member, target::Target};
 
 pub use self::{
     events::Event,
+    line::{ACTIVE, ARRIVING, INSIDE, Line, PATIENCE, RESERVED, RETURN, Turn, VisitorId, VisitorIdError},
     memory::MemoryRegistry,
     redis::RedisRegistry,
     rolls::{Course, ROLL_LEASE, Roll, RollLock, Rolls, Stage, Step, Taken},
@@ -80,7 +83,7 @@ pub struct Announced {
 
 /// Who is in the cluster, which runner owns which session, and which of them has which media file.
 #[async_trait]
-pub trait Registry: Send + Sync + 'static {
+pub trait Registry: Line {
     /// Makes a runner a member for the next [`LEASE`], or renews what is known of it.
     async fn announce(&self, member: &Member) -> Result<Announced, RegistryError>;
 

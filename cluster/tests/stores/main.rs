@@ -5,6 +5,7 @@
 
 mod blobs;
 mod cache;
+mod line;
 mod registry;
 mod rolls;
 mod snapshots;

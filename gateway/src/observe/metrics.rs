@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     reattachments: Family<Reason, Counter>,
     replayed: Counter,
     runners: Family<Phase, Gauge>,
+    waiting: Gauge,
+    turned_away: Family<Reason, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,6 +85,8 @@ impl Default for Metrics {
             reattachments: Family::default(),
             replayed: Counter::default(),
             runners: Family::default(),
+            waiting: Gauge::default(),
+            turned_away: Family::default(),
         };
         // Told from the start, so that the first of each is an increase.
         for code in CODES {
@@ -98,6 +102,9 @@ impl Default for Metrics {
         }
         for reason in ["handoff", "failure", "wakeup", "returned"] {
             drop(metrics.reattachments.get_or_create(&Reason { reason }));
+        }
+        for reason in ["page", "session"] {
+            drop(metrics.turned_away.get_or_create(&Reason { reason }));
         }
         metrics.runners([].into_iter());
         metrics
@@ -120,6 +127,9 @@ impl Metrics {
         gateway.register("reattachments", "Sessions that went on elsewhere", self.reattachments.clone());
         gateway.register("replayed_messages", "Messages that were sent again", self.replayed.clone());
         gateway.register("runners", "Runners that are known", self.runners.clone());
+        let help = "Visitors who stand in the cluster's line, as last heard";
+        gateway.register("waiting_visitors", help, self.waiting.clone());
+        gateway.register("turned_away", "Visitors for whom there was no room", self.turned_away.clone());
     }
 
     pub(super) fn websockets(&self) -> u64 {
@@ -176,6 +186,16 @@ impl Metrics {
     /// (`failure`).
     pub(crate) fn placed(&self, reason: &'static str) {
         self.placements.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// So many visitors stand in line.
+    pub(crate) fn waiting(&self, visitors: u64) {
+        self.waiting.set(i64::try_from(visitors).unwrap_or(i64::MAX));
+    }
+
+    /// There was no room for somebody who wanted a `page`, or a `session` without one.
+    pub(crate) fn turned_away(&self, reason: &'static str) {
+        self.turned_away.get_or_create(&Reason { reason }).inc();
     }
 
     /// A session goes on elsewhere after a `handoff`, a `failure` or a `wakeup`, or `returned` as its state could not be read.

@@ -22,6 +22,7 @@ from streamfleet_worker.media import FleetMediaStorage
 from streamfleet_worker.probe import Probes
 from streamfleet_worker.runaways import Runaways
 from streamfleet_worker.sessions import FleetSessionStorage, SessionEvents, session_manager_class
+from streamfleet_worker.turns import Turns
 from streamfleet_worker.uploads import FleetUploadedFileManager
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _build_runtime(
         load,
         max_snapshot_bytes=init.max_snapshot_bytes,
         runs=runaways,
+        turns=Turns(init.max_concurrent_runs) if init.max_concurrent_runs else None,
     )
     calls = Calls(wire, init.calls_path)
     options: dict[str, Any] = {}

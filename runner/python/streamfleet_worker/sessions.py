@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from streamfleet_worker.load import LoadReporter
     from streamfleet_worker.streamlit_compat import RunListener
+    from streamfleet_worker.turns import Turns
     from streamfleet_worker.websocket import Opening
     from streamfleet_worker.wire import Message, Wire
 
@@ -50,6 +51,7 @@ class SessionEvents:
         *,
         max_snapshot_bytes: int = 0,
         runs: RunListener | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Have `tell` called with each event for the runner, as the one keyword of its kind."""
         self.wire = wire
@@ -57,6 +59,7 @@ class SessionEvents:
         self.load = load
         self.max_snapshot_bytes = max_snapshot_bytes
         self.runs = runs
+        self.turns = turns
         # Set by the session manager when Streamlit makes it.
         self.sessions: FleetSessions
         self.keepers: dict[str, Keeper] = {}
@@ -203,6 +206,7 @@ class FleetSessions(WebsocketSessionManager):
         assert info is not None
         session = streamlit_compat.adopt(info.session)
         session.run_listener = self.events.runs
+        session.turns = self.events.turns
         keeper = self.events.keepers.get(session_id)
         if keeper is None:
             keeper = self.events.keepers[session_id] = Keeper(

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from streamlit.web.server.starlette.starlette_app import App
 
     from streamfleet_worker.runs import Run, SessionRuns
+    from streamfleet_worker.turns import Turns
 
 _LOGGER: Final = get_logger(__name__)
 
@@ -292,6 +293,8 @@ class FleetAppSession(AppSession):
     _fleet_drain_scheduled: bool
     listener: SessionListener | None
     run_listener: RunListener | None
+    # Where only so many scripts run at a time.
+    turns: Turns | None
     runs: SessionRuns | None
     # The browser's message that is being handled.
     message: Asked | None
@@ -345,8 +348,12 @@ class FleetAppSession(AppSession):
 
     def request_script_stop(self) -> None:
         """Stop the script, unless only the connection is another."""
-        if not self.is_changing_hands:
-            super().request_script_stop()
+        if self.is_changing_hands:
+            return
+        runner = self._scriptrunner
+        super().request_script_stop()
+        if self.turns is not None and runner is not None:
+            self.turns.let_go(runner)
 
     def clear_session_caches(self) -> None:
         """Clear what is cached for the session, unless only the connection is another."""
@@ -408,6 +415,8 @@ class FleetAppSession(AppSession):
         super().request_rerun(client_state)
         if runner is not None and runner is not self._scriptrunner:
             runs.leave(runner)
+            if self.turns is not None and self._scriptrunner is not None:
+                self.turns.succeed(runner, self._scriptrunner)
 
     def _create_scriptrunner(self, initial_rerun_data: Any) -> None:
         if self.runs is not None:
@@ -456,6 +465,8 @@ class FleetAppSession(AppSession):
             return
         run = None
         if event == ScriptRunnerEvent.SCRIPT_STARTED:
+            if self.turns is not None:
+                self.turns.take(args[0])
             run = self._begin_run(args[0], kwargs)
         for _ in range(2):
             try:
@@ -469,6 +480,8 @@ class FleetAppSession(AppSession):
             run = self._end_run(args[0], event, kwargs.get("exception"))
             if run is not None:
                 app_traces.leave(run.token)
+            if self.turns is not None:
+                self.turns.give_back(args[0])
         self._append_event(args, kwargs, run)
 
     def _append_event(
@@ -596,6 +609,8 @@ class FleetAppSession(AppSession):
     def thread_ended(self, runner: ScriptRunner) -> None:
         """Come to rest also when a script has ended its thread, as `sys.exit` does."""
         run = self._end_run(runner, ScriptRunnerEvent.SHUTDOWN)
+        if self.turns is not None:
+            self.turns.give_back(runner)
         if runner is not self._scriptrunner:
             if run is not None:
                 self._run_is_over(run, superseded=True)
@@ -644,6 +659,7 @@ def adopt(session: AppSession) -> FleetAppSession:
         adopted._fleet_logged_out = False
         adopted.listener = None
         adopted.run_listener = None
+        adopted.turns = None
         adopted.runs = None
         adopted.message = None
         adopted._fleet_asked = Asked()

@@ -170,6 +170,7 @@ async def worker(script, flags=(), **init):
         "script_path": str(script),
         "max_snapshot_bytes": 0,
         "run_timeout_ms": 0,
+        "max_concurrent_runs": 0,
         "calls_path": "",
         "cache_stamps_path": "",
         "max_cached_value_bytes": 0,

@@ -36,6 +36,9 @@ impl PoolCollector {
         gauge(encoder, "scripts_running", "Scripts that are being run", None, running)?;
         let unsaved = self.pool.unsaved_values();
         gauge(encoder, "unsaved_values", "Values of sessions that can't be kept", None, unsaved)?;
+        let help = "Whether this machine is short of memory, so that it gets no new sessions";
+        let is_short = self.pool.shared().memory.is_short();
+        gauge(encoder, "short_of_memory", help, None, u64::from(is_short))?;
 
         let count = |phases: &[WorkerPhase]| {
             let matching = workers.iter().filter(|worker| phases.contains(&worker.phase()));

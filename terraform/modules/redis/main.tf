@@ -97,6 +97,6 @@ locals {
   access = join(" ", [
     "on resetchannels ~streamfleet:* &streamfleet:* -@all",
     "+ping +evalsha +script|load +subscribe +publish +time",
-    "+hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zrangebyscore +pexpire +del +sadd +srem +smembers +hlen +rename",
+    "+hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zcard +zrank +zrange +zrangebyscore +pexpire +del +sadd +srem +smembers +hlen +rename",
   ])
 }

@@ -23,9 +23,9 @@ process.on("exit", () => running.forEach((server) => server.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
 
 /** Starts an app; `app` is relative to the repository, or "hello" for the demo inside the Streamlit package. */
-export async function startServer(app, flags = []) {
+export async function startServer(app, flags = [], env = {}) {
   const port = await freePort();
-  const server = new Server(commandFor(app, port, flags), port);
+  const server = new Server(commandFor(app, port, flags), port, env);
   try {
     await server.untilServing();
   } catch (error) {
@@ -96,8 +96,8 @@ export class Program {
 }
 
 class Server extends Program {
-  constructor(command, port) {
-    super(command);
+  constructor(command, port, env) {
+    super(command, env);
     this.url = `http://127.0.0.1:${port}`;
   }
 

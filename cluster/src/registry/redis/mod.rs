@@ -7,6 +7,10 @@
 //! | `{members}:leases` | sorted set | runner → when its lease ends, in ms of the server's clock |
 //! | `{members}:state` | hash | when the registry was written last and is settled again; where new sessions go |
 //! | `{members}:roll` | hash | the last roll, and who carries it out until when |
+//! | `{line}` | sorted set | visitor who waits → when it came, in µs |
+//! | `{line}:seen` | sorted set | the same → when it asked last, in ms |
+//! | `{line}:places` | sorted set | visitor who has been let in, or place that was just taken → until when it counts, in ms |
+//! | `{line}:inside` | sorted set | visitor who is inside → until when, in ms |
 //! | `pin:{SESSION}` | hash | the session's owner and epoch |
 //! | `media:{FILE}` | set | the runners that have the file |
 //! | `events` | channel | what follows from changes |
@@ -14,6 +18,7 @@
 //! What is in braces decides the slot in a Redis Cluster, so that each script touches one slot only. All keys have a time to
 //! live.
 
+mod line;
 mod news;
 mod rolls;
 mod scripts;

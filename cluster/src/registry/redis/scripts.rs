@@ -31,5 +31,6 @@ scripts! {
     MOVE_PIN = about_pin, "scripts/move_pin.lua";
     CLAIM = about_pin, "scripts/claim.lua";
     UNPIN = about_pin, "scripts/unpin.lua";
+    LINE = Script::new, "scripts/line.lua";
     ADD_MEDIA = Script::new, "scripts/add_media.lua";
 }

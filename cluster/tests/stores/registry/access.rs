@@ -1,6 +1,6 @@
 //! TLS, users with few rights, and what is said to those who may not enter.
 
-use streamfleet_cluster::{Blobs, Registry, SnapshotStore};
+use streamfleet_cluster::{Blobs, Registry, SnapshotStore, VisitorId};
 use streamfleet_proto::{FileId, MediaId, SessionId};
 use streamfleet_testkit::certificates::Certificates;
 use streamfleet_testkit::redis::{RedisLaunch, Version};
@@ -11,8 +11,8 @@ use crate::snapshots::stores::{change, connect_plainly};
 
 /// All that gateways and runners do, and nothing else. `docs/cluster.md` tells operators to use it.
 const RULES: &str = "on resetchannels ~streamfleet:* &streamfleet:* -@all +ping +evalsha +script|load +subscribe \
-                     +publish +time +hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zrangebyscore +pexpire +del +sadd \
-                     +srem +smembers +hlen +rename";
+                     +publish +time +hget +hgetall +hset +hdel +hmget +zadd +zrem +zscore +zcard +zrank +zrange \
+                     +zrangebyscore +pexpire +del +sadd +srem +smembers +hlen +rename";
 
 async fn works(registry: &dyn Registry) {
     let (runner, session) = ("a".parse().unwrap(), SessionId::random());
@@ -29,6 +29,13 @@ async fn works(registry: &dyn Registry) {
     registry.remove_media(&file, &runner).await.unwrap();
     registry.set_revision(Some("b")).await.unwrap();
     registry.withdraw(&runner).await.unwrap();
+    let (inside, waiting) = (VisitorId::random(), VisitorId::random());
+    assert!(registry.enter(inside, 1).await.unwrap());
+    for _ in 0..2 {
+        registry.ask(waiting, 1).await.unwrap();
+        registry.ask(VisitorId::random(), 1).await.unwrap();
+    }
+    registry.leave(inside).await.unwrap();
 }
 
 async fn snapshots_work(store: &dyn SnapshotStore) {
@@ -69,9 +76,13 @@ async fn tls_is_used_with_the_right_authority_only() {
     let redis = RedisLaunch::new(Version::V7).password("secret").tls(&ours).start().await.unwrap();
     let url = format!("rediss://:secret@{}", redis.address());
     works(&*connect_with(&url, "tls", Some(&ours.authority)).await.unwrap()).await;
-    for ca in [None, Some(others.authority.as_str())] {
-        assert!(connect_with(&url, "tls", ca).await.is_err(), "an unknown authority was trusted");
-    }
-    // In the clear there is nobody.
-    assert!(connect(&format!("redis://:secret@{}", redis.address()), "tls").await.is_err());
+    let clear = format!("redis://:secret@{}", redis.address());
+    // Each is tried for a while.
+    let (unknown, other, in_the_clear) = tokio::join!(
+        connect_with(&url, "tls", None),
+        connect_with(&url, "tls", Some(&others.authority)),
+        connect(&clear, "tls"),
+    );
+    assert!(unknown.is_err() && other.is_err(), "an unknown authority was trusted");
+    assert!(in_the_clear.is_err(), "somebody was there in the clear");
 }
