@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // In a test, a panic is the report.
 #![allow(unreachable_pub)] // Nothing outside sees any of it.
 
+// What it tests is in programs that are built for AWS.
+#[cfg(feature = "aws")]
+mod aws;
 mod cache;
 mod cluster;
 mod faults;
