@@ -103,14 +103,13 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
             observer: observer.clone(),
         };
         let app = app.start(&settings, parts).await?;
-        Ok::<_, anyhow::Error>((Arc::new(registry), app))
+        Ok::<_, anyhow::Error>((Arc::new(registry) as Arc<dyn Registry>, app))
     };
     // Whatever has been started by then is ended by dropping it.
     let Some(started) = stop.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let (registry, app) = started?;
-    let registry: Arc<dyn Registry> = registry;
 
     let server_stop = CancellationToken::new();
     let registrar = Arc::new(Registrar::new(

@@ -452,7 +452,8 @@ impl Settings {
 async fn text_of(name: &str, setting: Option<&Hidden>, versions: usize) -> Result<Option<String>> {
     let Some(hidden) = setting else { return Ok(None) };
     let Some(id) = hidden.secret_id() else { return Ok(Some(hidden.0.clone())) };
-    let texts = aws::secret(id, versions).await;
+    // Boxed, as it is big, and hardly ever there.
+    let texts = Box::pin(aws::secret(id, versions)).await;
     Ok(Some(texts.with_context(|| format!("{name} = \"{SECRETS_MANAGER}{id}\""))?.join("\n")))
 }
 

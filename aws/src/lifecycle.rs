@@ -118,6 +118,15 @@ pub enum Departure {
     },
 }
 
+/// What is known of the state that the machine is to come to.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// The metadata have not been seen yet.
+    Unknown,
+    /// What they say, if anything.
+    Told(Option<String>),
+}
+
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -187,7 +196,7 @@ impl LifeCycle {
         match timeout(self.pace.completing, self.let_go(&instance)).await {
             Ok(()) => info!(instance, "Auto Scaling knows that this machine may go"),
             Err(_) => {
-                warn!(instance, "Auto Scaling can't be told that this machine may go: it waits for its hook's end")
+                warn!(instance, "Auto Scaling can't be told that this machine may go: it waits for its hook's end");
             }
         }
     }
@@ -209,7 +218,7 @@ impl LifeCycle {
 
     /// Returns when the machine is to go.
     async fn serve(&self, instance: &str, leave: &(impl Fn(Departure) + Sync)) {
-        let target = watch::Sender::new(None);
+        let target = watch::Sender::new(Target::Unknown);
         let admission = self.admit(instance, target.subscribe());
         tokio::select! {
             () = self.look_out(&target, leave) => {}
@@ -218,7 +227,7 @@ impl LifeCycle {
     }
 
     /// Looks at the metadata again and again, and returns when they say that the machine is to go.
-    async fn look_out(&self, target: &watch::Sender<Option<Option<String>>>, leave: &impl Fn(Departure)) {
+    async fn look_out(&self, target: &watch::Sender<Target>, leave: &impl Fn(Departure)) {
         let (mut link, mut backoff) = (Link::default(), self.backoff());
         let mut is_reclaimed = false;
         loop {
@@ -231,9 +240,8 @@ impl LifeCycle {
                     return;
                 }
                 target.send_if_modified(|known| {
-                    let is_news = known.as_ref() != Some(&state);
-                    *known = Some(state);
-                    is_news
+                    let before = std::mem::replace(known, Target::Told(state));
+                    before != *known
                 });
             }
             if let Ok(Some(within)) = reclaim
@@ -243,16 +251,13 @@ impl LifeCycle {
                 warn!(?within, "this machine is about to be taken away");
                 leave(Departure::Reclaimed { within });
             }
-            match trouble {
-                Some(error) => {
-                    link.is_away(&error);
-                    sleep(backoff.pause()).await;
-                }
-                None => {
-                    link.is_there();
-                    backoff.reset();
-                    sleep(self.pace.look).await;
-                }
+            if let Some(error) = trouble {
+                link.is_away(&error);
+                sleep(backoff.pause()).await;
+            } else {
+                link.is_there();
+                backoff.reset();
+                sleep(self.pace.look).await;
             }
         }
     }
@@ -266,7 +271,7 @@ impl LifeCycle {
     }
 
     /// Completes the launch hooks whenever the machine is on its way to somewhere else than before.
-    async fn admit(&self, instance: &str, mut target: watch::Receiver<Option<Option<String>>>) -> Infallible {
+    async fn admit(&self, instance: &str, mut target: watch::Receiver<Target>) -> Infallible {
         loop {
             if target.changed().await.is_err() {
                 future::pending::<()>().await;

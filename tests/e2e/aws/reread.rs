@@ -14,8 +14,8 @@ async fn boto3_reads_the_same() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/terraform/py/bin/python");
     assert!(python.exists(), "{} does not exist: run tests/setup first", python.display());
     let mut aws = Aws::start().await.unwrap();
-    let launching = HookSpec::launching(LAUNCHING, Duration::from_secs(900)).global_timeout(Duration::from_secs(1000));
-    aws.make_group("group & co", vec![launching, HookSpec::terminating(TERMINATING, Duration::from_secs(300))]);
+    let launching = HookSpec::launching(LAUNCHING, Duration::from_mins(15)).global_timeout(Duration::from_secs(1000));
+    aws.make_group("group & co", vec![launching, HookSpec::terminating(TERMINATING, Duration::from_mins(5))]);
     aws.keep_secret("fleet/secret", &["new", "old"]);
     let instance = aws.launch("group & co").await.unwrap();
     aws.until_state(&instance, &[State::PendingWait]).await.unwrap();

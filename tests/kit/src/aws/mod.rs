@@ -1,5 +1,5 @@
 //! A stand-in for the little of AWS that a process calls: Auto Scaling with the states, hooks and time-outs of its life cycle, the
-//! metadata of machines (version 2 of their protocol), `CloudWatch` as far as it takes figures, and Secrets Manager.
+//! metadata of machines (version 2 of their protocol), CloudWatch as far as it takes figures, and Secrets Manager.
 //!
 //! [`Aws`] is one account in one region, at one address for all services. [`Aws::launch`] puts a machine into a group; its metadata have an
 //! address of their own, as each real machine has. What is wrong with either can be said: [`Aws::fail`], [`Aws::set_manner`].
@@ -26,8 +26,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::group::Machine;
 pub use self::group::{HookSpec, Outcome, State};
-use self::group::{Machine, Transition};
 pub use self::metadata::Manner;
 pub use self::services::{Call, Figure};
 
@@ -95,7 +95,11 @@ impl Aws {
                 ticks.tick().await;
                 ticking.0.send_if_modified(|contents| {
                     let Contents { machines, hooks, .. } = contents;
-                    machines.values_mut().fold(false, |changed, machine| machine.tick(hooks) || changed)
+                    let mut is_news = false;
+                    for machine in machines.values_mut() {
+                        is_news |= machine.tick(hooks);
+                    }
+                    is_news
                 });
             }
         });

@@ -1,4 +1,4 @@
-//! The services, told apart by how their clients speak: forms and XML (Auto Scaling), CBOR or JSON (`CloudWatch`: the SDK for Rust, and boto3), JSON
+//! The services, told apart by how their clients speak: forms and XML (Auto Scaling), CBOR or JSON (CloudWatch: the SDK for Rust, and boto3), JSON
 //! (Secrets Manager).
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Call {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// What `CloudWatch` was told of a metric at once.
+/// What CloudWatch was told of a metric at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// Its namespace.
