@@ -408,11 +408,13 @@ impl Settings {
     }
 
     /// Whether the machine's auto-scaling group is told when the process serves and when it has left.
+    #[cfg(feature = "aws")]
     pub(crate) fn aws_lifecycle(&self) -> bool {
         self.aws_lifecycle == Switch::On
     }
 
     /// Whether a runner tells CloudWatch its load.
+    #[cfg(feature = "aws")]
     pub(crate) fn aws_metrics(&self) -> bool {
         self.aws_metrics == Switch::On
     }
@@ -561,7 +563,7 @@ mod tests {
         assert_eq!(settings.redis.as_ref().unwrap().secret_id(), Some("redis"));
         let switched = load("aws_lifecycle = \"on\"\naws_metrics = \"on\"", &[], &ServeArgs::default());
         if cfg!(feature = "aws") {
-            assert!(switched.unwrap().aws_lifecycle());
+            assert_eq!(switched.unwrap().aws_lifecycle, Switch::On);
         } else {
             let error = switched.unwrap_err().to_string();
             assert!(error.contains("aws_lifecycle") && error.contains("--features aws"), "{error}");

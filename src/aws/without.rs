@@ -26,7 +26,6 @@ impl Machine {
     pub(crate) async fn end(self, _: &Notifier) {}
 }
 
-#[expect(clippy::unused_async, reason = "as where there is something to wait for")]
 pub(crate) async fn secret(_: &str, _: usize) -> Result<Vec<String>> {
     bail!(MISSING)
 }
