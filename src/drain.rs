@@ -76,7 +76,7 @@ pub(crate) struct DrainOptions {
 pub(crate) async fn run(args: DrainArgs, shutdown: Shutdown) -> Result<ExitCode> {
     let settings = Settings::load(&args)?;
     telemetry::start(&settings.log, "error")?;
-    let redis = settings.redis("drain")?;
+    let redis = settings.redis("drain").await?;
     let shown = redis.address.to_string();
     let registry = RedisRegistry::connect(redis).await.with_context(|| format!("cannot use {shown}"))?;
     let member = find(&registry.members().await?.list, &args.runner, settings.cluster())?.clone();

@@ -113,7 +113,7 @@ pub(crate) struct Clients {
 
 impl Fleet {
     async fn connect(settings: &Settings) -> Result<Self> {
-        let redis = settings.redis("look at a cluster")?;
+        let redis = settings.redis("look at a cluster").await?;
         let shown = redis.address.to_string();
         let registry = RedisRegistry::connect(redis).await.with_context(|| format!("cannot use {shown}"))?;
         Ok(Self { registry, cluster: settings.cluster().to_owned(), clients: Clients::new(settings)? })

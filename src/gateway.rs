@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::{
     admin::{self, AdminParts, Readiness},
+    aws::Machine,
     cli::GatewayArgs,
     notify::Notifier,
     runner::unique_name,
@@ -33,12 +34,12 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> Result<()> {
     let mut settings = Settings::load(&args)?;
     settings.log.for_machines();
     telemetry::start(&settings.log, "info")?;
-    let mut redis = settings.redis("gateway")?;
+    let mut redis = settings.redis("gateway").await?;
     redis.metrics = RedisMetrics::default();
     // Gateways serve whatever revision the runners have.
     let metrics = MetricsPage::new(env!("CARGO_PKG_VERSION"), "gateway", "");
     metrics.register(|registry| redis.metrics.register(registry));
-    let token = settings.admin_token()?;
+    let token = settings.admin_token().await?;
     let listener = admin::bind(settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN), "listen").await?;
     let admin_address = settings.admin_listen.as_deref().unwrap_or(DEFAULT_ADMIN_LISTEN);
     let admin_listener = admin::bind(admin_address, "admin_listen").await?;
@@ -98,6 +99,7 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> Result<()> {
     let notifier = Notifier::from_environment();
     let _watch = notifier.keep_watch();
     notifier.ready("serving browsers");
+    let machine = Machine::of_gateway(&settings, &stop);
     let end = options.notice + options.spread + options.shutdown_limit;
     let told = async {
         stop.cancelled().await;
@@ -106,6 +108,7 @@ pub(crate) async fn run(args: GatewayArgs, shutdown: Shutdown) -> Result<()> {
     tokio::join!(Gateway::new(options, upstream).run(listener, stop.clone()), told);
     tracer.shutdown(TRACES_LIMIT).await;
     admin_stop.cancel();
+    machine.end(&notifier).await;
     admin.await.context("the admin listener failed")
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod admin;
 mod app;
+mod aws;
 mod banner;
 mod cache;
 mod cli;

@@ -129,7 +129,7 @@ struct Started {
 
 /// Starts the workers, and takes the port that the app's configuration names.
 async fn start(app: App, settings: &Settings, tracer: Tracer) -> Result<Started> {
-    let secret = match (settings.secret()?, &settings.state) {
+    let secret = match (settings.secret().await?, &settings.state) {
         (Some(secret), _) => secret,
         (None, Some(folder)) => ClusterSecret::of_folder(folder)?,
         (None, None) => ClusterSecret::random(),
@@ -144,7 +144,9 @@ async fn start(app: App, settings: &Settings, tracer: Tracer) -> Result<Started>
             Some(_) => revision::of_folder(&app.folder)?,
             None => "hello".to_owned(),
         };
-        cache::of_cluster(settings, settings.redis("run")?, &secret, &revision).await.context("the shared cache")?
+        cache::of_cluster(settings, settings.redis("run").await?, &secret, &revision)
+            .await
+            .context("the shared cache")?
     } else {
         cache::alone(settings)?
     };

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     admin::{self, AdminParts, Readiness},
     app::{App, AppParts},
+    aws::Machine,
     cache,
     cli::RunnerArgs,
     notify::Notifier,
@@ -55,10 +56,10 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     telemetry::start(&settings.log, "info")?;
     // What is deployed doesn't change under a running process: its successor gets another revision.
     let app = App { watch_sources: false, ..App::find(&args.app, args.args, args.streamlit_flags)? };
-    let mut redis = settings.redis("runner")?;
+    let mut redis = settings.redis("runner").await?;
     redis.metrics = RedisMetrics::default();
-    let secret = required_secret(&settings)?;
-    let token = settings.admin_token()?;
+    let secret = required_secret(&settings).await?;
+    let token = settings.admin_token().await?;
     let revision = match &settings.revision {
         Some(revision) => revision.clone(),
         None => revision::of_folder(&app.folder)?,
@@ -102,14 +103,13 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
             observer: observer.clone(),
         };
         let app = app.start(&settings, parts).await?;
-        Ok::<_, anyhow::Error>((Arc::new(registry), app))
+        Ok::<_, anyhow::Error>((Arc::new(registry) as Arc<dyn Registry>, app))
     };
     // Whatever has been started by then is ended by dropping it.
     let Some(started) = stop.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let (registry, app) = started?;
-    let registry: Arc<dyn Registry> = registry;
 
     let server_stop = CancellationToken::new();
     let registrar = Arc::new(Registrar::new(
@@ -134,6 +134,7 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let notifier = Notifier::from_environment();
     let _watch = notifier.keep_watch();
     notifier.ready("serving gateways");
+    let machine = Machine::of_runner(&settings, &stop, &registrar, &app.pool);
 
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -151,11 +152,12 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     }
     admin.await.context("the admin listener failed")?;
     tracer.shutdown(TRACES_LIMIT).await;
+    machine.end(&notifier).await;
     outcome
 }
 
-fn required_secret(settings: &Settings) -> Result<ClusterSecret> {
-    settings.secret()?.context(
+async fn required_secret(settings: &Settings) -> Result<ClusterSecret> {
+    settings.secret().await?.context(
         "a runner needs the cluster's secret, the same on each of them: set STREAMFLEET_SECRET or secret_file; make one with: \
          openssl rand -hex 32",
     )

@@ -17,6 +17,7 @@ use streamfleet_cluster::{BlobsAddress, RedisAddress, RedisOptions};
 use streamfleet_runner::Limits;
 
 use crate::{
+    aws,
     secret::{AdminToken, ClusterSecret},
     security::{self, SecuritySettings},
     size::Size,
@@ -26,6 +27,8 @@ use crate::{
 /// The settings file that is read when none is named.
 const DEFAULT_FILE: &str = "streamfleet.toml";
 const PREFIX: &str = "STREAMFLEET";
+/// What the value of a setting begins with that is kept in Secrets Manager; its name or ARN follows.
+const SECRETS_MANAGER: &str = "aws-secretsmanager:";
 /// More workers than this are a typing error, not a machine.
 const MAX_WORKERS: u32 = 1024;
 /// Longest time that any setting may name.
@@ -117,6 +120,10 @@ pub(crate) struct Settings {
     pub(crate) max_connections_per_address: u32,
     /// Uploads that one address may have under way; 0 for any number.
     pub(crate) max_uploads_per_address: u32,
+    /// Whether this machine is EC2's, in an auto-scaling group that is told when the process serves and when it has left.
+    aws_lifecycle: Switch,
+    /// Whether a runner tells CloudWatch its load.
+    aws_metrics: Switch,
     /// Certificates, and proxies that are believed.
     #[serde(flatten)]
     pub(crate) security: SecuritySettings,
@@ -170,6 +177,8 @@ impl Default for Settings {
             allow_plaintext: false,
             max_connections_per_address: 0,
             max_uploads_per_address: 0,
+            aws_lifecycle: Switch::Off,
+            aws_metrics: Switch::Off,
             security: SecuritySettings::default(),
             log: LogSettings::default(),
         }
@@ -200,6 +209,13 @@ pub(crate) struct CacheLimits {
 #[serde(transparent)]
 struct Hidden(String);
 
+impl Hidden {
+    /// What it is called in Secrets Manager, if it is there.
+    fn secret_id(&self) -> Option<&str> {
+        self.0.strip_prefix(SECRETS_MANAGER)
+    }
+}
+
 impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -207,7 +223,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// The names under which settings are found in the file and, in capitals, in the environment.
-const NAMES: [&str; 43] = [
+const NAMES: [&str; 45] = [
     "port",
     "host",
     "listen",
@@ -249,6 +265,8 @@ const NAMES: [&str; 43] = [
     "allow_plaintext",
     "max_connections_per_address",
     "max_uploads_per_address",
+    "aws_lifecycle",
+    "aws_metrics",
     "log_level",
     "log_format",
 ];
@@ -328,7 +346,12 @@ impl Settings {
         if let Some(name) = self.name.as_deref().filter(|name| !is_name(name)) {
             bail!("name = {name:?}: give a name of at most 40 letters, digits, `-`, `_` or `.`");
         }
-        if let Some(Hidden(redis)) = &self.redis {
+        for (name, switch) in [("aws_lifecycle", self.aws_lifecycle), ("aws_metrics", self.aws_metrics)] {
+            if switch == Switch::On && !cfg!(feature = "aws") {
+                bail!("{name} = \"on\": {}", aws::MISSING);
+            }
+        }
+        if let Some(Hidden(redis)) = self.redis.as_ref().filter(|redis| redis.secret_id().is_none()) {
             redis.parse::<RedisAddress>().context("redis")?;
         }
         for (name, Size(bytes)) in [
@@ -340,7 +363,7 @@ impl Settings {
                 bail!("{name} = 0: give an amount of memory, or set cache = \"off\"");
             }
         }
-        if let Some(Hidden(token)) = &self.admin_token {
+        if let Some(Hidden(token)) = self.admin_token.as_ref().filter(|token| token.secret_id().is_none()) {
             AdminToken::load(Some(token), None)?;
         }
         if let Some(url) = self.traces_url.as_deref().filter(|url| !is_traces_url(url)) {
@@ -351,8 +374,8 @@ impl Settings {
     }
 
     /// Where the registry is. A role that needs it says so.
-    pub(crate) fn redis(&self, role: &str) -> Result<RedisOptions> {
-        let Some(Hidden(redis)) = &self.redis else {
+    pub(crate) async fn redis(&self, role: &str) -> Result<RedisOptions> {
+        let Some(redis) = text_of("redis", self.redis.as_ref(), 1).await? else {
             bail!(
                 "a {role} needs a Redis to find the others with: name it with --redis redis://HOST:PORT, \
                  STREAMFLEET_REDIS or `redis` in {DEFAULT_FILE}"
@@ -362,7 +385,7 @@ impl Settings {
             std::fs::read(path).with_context(|| format!("cannot read redis_ca_file {}", path.display()))
         };
         let ca = self.redis_ca_file.as_ref().map(read).transpose()?;
-        Ok(RedisOptions::new(redis.parse()?, ca, &self.cluster))
+        Ok(RedisOptions::new(redis.parse().context("redis")?, ca, &self.cluster))
     }
 
     /// Where uploaded files are kept, if that is set.
@@ -387,15 +410,28 @@ impl Settings {
     }
 
     /// The cluster's secret, if one is set.
-    pub(crate) fn secret(&self) -> Result<Option<ClusterSecret>> {
-        let secret = self.secret.as_ref().map(|Hidden(secret)| secret.as_str());
-        ClusterSecret::load(secret, self.secret_file.as_deref())
+    pub(crate) async fn secret(&self) -> Result<Option<ClusterSecret>> {
+        // What was signed with the one before is still believed.
+        let secret = text_of("secret", self.secret.as_ref(), 2).await?;
+        ClusterSecret::load(secret.as_deref(), self.secret_file.as_deref())
     }
 
     /// What operators show to the admin listener, if that is set.
-    pub(crate) fn admin_token(&self) -> Result<Option<AdminToken>> {
-        let token = self.admin_token.as_ref().map(|Hidden(token)| token.as_str());
-        AdminToken::load(token, self.admin_token_file.as_deref())
+    pub(crate) async fn admin_token(&self) -> Result<Option<AdminToken>> {
+        let token = text_of("admin_token", self.admin_token.as_ref(), 1).await?;
+        AdminToken::load(token.as_deref(), self.admin_token_file.as_deref())
+    }
+
+    /// Whether the machine's auto-scaling group is told when the process serves and when it has left.
+    #[cfg(feature = "aws")]
+    pub(crate) fn aws_lifecycle(&self) -> bool {
+        self.aws_lifecycle == Switch::On
+    }
+
+    /// Whether a runner tells CloudWatch its load.
+    #[cfg(feature = "aws")]
+    pub(crate) fn aws_metrics(&self) -> bool {
+        self.aws_metrics == Switch::On
     }
 
     /// How much of what a session or worker may take.
@@ -429,6 +465,16 @@ impl Settings {
     pub(crate) fn shutdown_spread(&self) -> Duration {
         Duration::from_secs_f64(self.shutdown_spread)
     }
+}
+
+/// What a setting says, or what is kept where it says: so many versions at most, the newest first, one a line. Not looked up before it is
+/// wanted, as not every role may read everything.
+async fn text_of(name: &str, setting: Option<&Hidden>, versions: usize) -> Result<Option<String>> {
+    let Some(hidden) = setting else { return Ok(None) };
+    let Some(id) = hidden.secret_id() else { return Ok(Some(hidden.0.clone())) };
+    // Boxed, as it is big, and hardly ever there.
+    let texts = Box::pin(aws::secret(id, versions)).await;
+    Ok(Some(texts.with_context(|| format!("{name} = \"{SECRETS_MANAGER}{id}\""))?.join("\n")))
 }
 
 /// What names are made of.
@@ -500,36 +546,51 @@ mod tests {
             ("trusted_proxies = \"10.0.0.0/33\"", "10.0.0.0/33"),
             ("max_connections_per_address = -1", "max_connections_per_address"),
             ("allow_plaintext = \"perhaps\"", "allow_plaintext"),
+            ("aws_lifecycle = \"yes\"", "aws_lifecycle"),
         ] {
             let error = format!("{:#}", load(file, &[], &none).unwrap_err());
             assert!(error.contains(expected), "{file}: {error}");
         }
     }
 
-    #[test]
-    fn a_secret_of_digits_is_still_a_text() {
+    #[tokio::test]
+    async fn a_secret_of_digits_is_still_a_text() {
         let digits = "1".repeat(40);
         let settings = load("", &[("STREAMFLEET_SECRET", &digits)], &ServeArgs::default()).unwrap();
-        assert!(settings.secret().unwrap().is_some());
+        assert!(settings.secret().await.unwrap().is_some());
         assert!(!format!("{settings:?}").contains(&digits), "the secret is shown");
     }
 
-    #[test]
-    fn the_admin_token_is_in_one_place_and_hidden() {
+    #[tokio::test]
+    async fn the_admin_token_is_in_one_place_and_hidden() {
         let none = ServeArgs::default();
         let token = "0123456789abcdef";
         let settings = load("", &[("STREAMFLEET_ADMIN_TOKEN", token)], &none).unwrap();
-        assert!(settings.admin_token().unwrap().unwrap().is(token.as_bytes()));
+        assert!(settings.admin_token().await.unwrap().unwrap().is(token.as_bytes()));
         assert!(!format!("{settings:?}").contains(token), "the token is shown");
         let file = format!("admin_token = \"{token}\"\nadmin_token_file = \"/x\"");
-        let error = load(&file, &[], &none).unwrap().admin_token().unwrap_err().to_string();
+        let error = load(&file, &[], &none).unwrap().admin_token().await.unwrap_err().to_string();
         assert!(error.contains("admin_token_file"), "{error}");
-        assert!(load("", &[], &none).unwrap().admin_token().unwrap().is_none());
+        assert!(load("", &[], &none).unwrap().admin_token().await.unwrap().is_none());
     }
 
     #[test]
-    fn a_role_says_that_it_needs_redis() {
-        let error = load("", &[], &ServeArgs::default()).unwrap().redis("gateway").unwrap_err();
+    fn secrets_may_be_named_instead_of_given() {
+        let named = "redis = \"aws-secretsmanager:redis\"\nadmin_token = \"aws-secretsmanager:t\"";
+        let settings = load(named, &[], &ServeArgs::default()).unwrap();
+        assert_eq!(settings.redis.as_ref().unwrap().secret_id(), Some("redis"));
+        let switched = load("aws_lifecycle = \"on\"\naws_metrics = \"on\"", &[], &ServeArgs::default());
+        if cfg!(feature = "aws") {
+            assert_eq!(switched.unwrap().aws_lifecycle, Switch::On);
+        } else {
+            let error = switched.unwrap_err().to_string();
+            assert!(error.contains("aws_lifecycle") && error.contains("--features aws"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_role_says_that_it_needs_redis() {
+        let error = load("", &[], &ServeArgs::default()).unwrap().redis("gateway").await.unwrap_err();
         assert!(error.to_string().contains("--redis"), "{error}");
     }
 

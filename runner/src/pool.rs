@@ -164,7 +164,7 @@ impl Pool {
     }
 
     /// How busy the workers are; the number of sessions is left out.
-    pub(crate) fn load(&self) -> Load {
+    pub fn load(&self) -> Load {
         let mut sum = Load::default();
         for slot in self.shared().slots() {
             let load = slot.load();
@@ -224,7 +224,7 @@ impl Pool {
     }
 
     /// How long messages wait for their runs, of late.
-    pub(crate) fn queue_wait(&self) -> Duration {
+    pub fn queue_wait(&self) -> Duration {
         self.shared().runs.queue_wait()
     }
 

@@ -36,7 +36,7 @@ const INTERRUPTED: u8 = 5;
 pub(crate) async fn run(args: RollArgs, shutdown: Shutdown) -> Result<ExitCode> {
     let settings = Settings::load(&args)?;
     telemetry::start(&settings.log, "error")?;
-    let redis = settings.redis("roll")?;
+    let redis = settings.redis("roll").await?;
     let shown = redis.address.to_string();
     let wanted = args.wanted()?;
     let registry = RedisRegistry::connect(redis).await.with_context(|| format!("cannot use {shown}"))?;

@@ -3,6 +3,9 @@
 #![allow(unreachable_pub)] // Nothing outside sees any of it.
 
 mod admission;
+// What it tests is in programs that are built for AWS.
+#[cfg(feature = "aws")]
+mod aws;
 mod cache;
 mod cluster;
 mod faults;

@@ -170,6 +170,22 @@ def test_times_of_runners(applied: dict, cloud_configs: dict) -> None:
     assert settings["drain_limit"] < int(unit["TimeoutStopSec"]) < kept_for
 
 
+def test_hooks_are_the_programs(applied: dict, cloud_configs: dict) -> None:
+    """The program completes hooks of this prefix and no others, and only where it is told to."""
+    source = (ROOT / "aws/src/lifecycle.rs").read_text()
+    prefix = re.search(r'HOOK_PREFIX: &str = "(.+?)";', source)[1]
+    hooks = resources(applied["production"], "aws_autoscaling_lifecycle_hook")
+    assert len(hooks) == 4
+    for values in hooks.values():
+        assert values["name"].startswith(prefix)
+        assert f'"{values["lifecycle_transition"]}"' in (ROOT / "aws/src/group.rs").read_text()
+    for role in ("gateway", "runner"):
+        assert settings_of(cloud_configs[role])["aws_lifecycle"] == "on"
+    # Gateways have no right to it.
+    assert settings_of(cloud_configs["runner"])["aws_metrics"] == "on"
+    assert "aws_metrics" not in settings_of(cloud_configs["gateway"])
+
+
 def test_health_check_is_what_gateways_answer(applied: dict) -> None:
     target = resources(applied["production"], "aws_lb_target_group")[
         "module.cluster.module.gateway.aws_lb_target_group.this"
@@ -257,10 +273,9 @@ def test_groups_listen_to_what_is_published(applied: dict) -> None:
         assert (specification["namespace"], specification["metric_name"]) == ("Streamfleet", metric)
     sources = "".join(
         path.read_text()
-        for folder in ("src", "runner/src", "cluster/src")
+        for folder in ("src", "aws/src", "runner/src", "cluster/src")
         for path in (ROOT / folder).rglob("*.rs")
     )
-    if "put_metric_data" not in sources:
-        pytest.skip("the program doesn't publish its load to CloudWatch yet")
+    assert "put_metric_data" in sources
     for word in ('"Streamfleet"', *(f'"{metric}"' for metric in wanted.values()), '"Cluster"'):
         assert word in sources, f"the program publishes nothing called {word}"

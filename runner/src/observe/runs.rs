@@ -9,11 +9,14 @@ use streamfleet_proto::{
     worker::{RunOutcome, RunPhaseKind, RunReason, RunReport},
 };
 use streamfleet_telemetry::{FinishedSpan, SpanEvent, SpanId, SpanKind, TraceContext, Value};
+use tokio::time::Instant;
 
 use super::{Observer, time};
 
 /// Queue waits that the current one is averaged over.
 const WAITS: usize = 32;
+/// How long each of them counts: where nobody clicks, nobody waits.
+const WAITS_AGE: Duration = Duration::from_mins(1);
 
 /// What is remembered of a session's runs.
 #[derive(Debug, Clone, Default)]
@@ -27,14 +30,20 @@ pub(crate) struct RunNote {
 
 /// How long messages have waited for their runs of late.
 #[derive(Debug, Default)]
-pub(crate) struct RunNotes(Mutex<VecDeque<Duration>>);
+pub(crate) struct RunNotes(Mutex<VecDeque<(Instant, Duration)>>);
 
 impl RunNotes {
     /// Their mean; zero if there were none.
     pub(crate) fn queue_wait(&self) -> Duration {
         let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = u32::try_from(waits.len()).unwrap_or(u32::MAX);
-        waits.iter().sum::<Duration>().checked_div(count).unwrap_or_default()
+        let (mut sum, mut count) = (Duration::ZERO, 0);
+        for (at, wait) in waits.iter() {
+            if at.elapsed() < WAITS_AGE {
+                sum += *wait;
+                count += 1;
+            }
+        }
+        sum.checked_div(count).unwrap_or_default()
     }
 
     fn waited(&self, wait: Duration) {
@@ -42,7 +51,7 @@ impl RunNotes {
         if waits.len() == WAITS {
             waits.pop_front();
         }
-        waits.push_back(wait);
+        waits.push_back((Instant::now(), wait));
     }
 }
 

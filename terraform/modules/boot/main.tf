@@ -15,7 +15,11 @@ locals {
       cluster          = var.name
       log_format       = "json"
       admin_token_file = "${local.secrets}/admin-token"
+      # Completes the hooks of the modules gateway and runner.
+      aws_lifecycle = "on"
     },
+    # What the scaling policies of the module runner follow.
+    var.role == "runner" ? { aws_metrics = "on" } : {},
     contains(keys(var.secrets), "secret") ? { secret_file = "${local.secrets}/secret" } : {},
     contains(keys(var.secrets), "tls-${var.role}") ? {
       peer_ca_file    = "${local.secrets}/ca.pem"

@@ -36,6 +36,8 @@ pub struct FleetLaunch {
     pub env: Vec<(&'static str, String)>,
     /// Environment variables of runners and gateways.
     pub everywhere: Vec<(&'static str, String)>,
+    /// Environment variables of each of the runners that the cluster begins with.
+    pub each: Vec<Vec<(&'static str, String)>>,
     /// A runner that has another secret than the rest.
     pub stranger: Option<usize>,
     /// How a gateway ends, in seconds.
@@ -53,6 +55,7 @@ impl FleetLaunch {
             streamlit: Vec::new(),
             env: Vec::new(),
             everywhere: Vec::new(),
+            each: Vec::new(),
             stranger: None,
             shutdown: (0.0, 0.0),
         }
@@ -244,7 +247,8 @@ impl Runner {
         for (option, value) in &launch.streamlit {
             command = command.args([*option, value.as_str()]);
         }
-        for (name, value) in launch.everywhere.iter().chain(&launch.env) {
+        let of_this = launch.each.get(number).filter(|_| life == 1).into_iter().flatten();
+        for (name, value) in launch.everywhere.iter().chain(&launch.env).chain(of_this) {
             command = command.env(name, value);
         }
         let server = command.spawn().unwrap();

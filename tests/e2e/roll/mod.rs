@@ -6,6 +6,6 @@ mod back;
 mod crowd;
 mod drain;
 mod resume;
-mod stage;
+pub mod stage;
 mod state;
-mod users;
+pub mod users;

@@ -32,7 +32,7 @@ pub struct Stage {
 
 /// Puts a revision where the app is, as deploys behind a link do, and returns its script: widgets' ids follow from its path. A
 /// worker that has run the script before keeps the one that it has read.
-fn put(revision: &str, link: &Path) -> PathBuf {
+pub fn put(revision: &str, link: &Path) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/apps/rolled").join(revision);
     let _ = std::fs::remove_file(link);
     std::os::unix::fs::symlink(folder, link).unwrap();

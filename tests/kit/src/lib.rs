@@ -4,9 +4,10 @@
 //! From the bottom up: [`wire`] holds the messages, [`http`] and [`client`] move them, [`tree`] is the page that they
 //! add up to, [`browser`] puts these together into something that clicks and types, and [`process`] starts the servers
 //! that it talks to. [`redis`], [`proxy`] and [`balancer`] start what stands around these, [`faults`] comes between them.
-//! [`otlp`] takes what they tell of their work.
+//! [`otlp`] takes what they tell of their work, and [`aws`] stands in for the machine and the cloud that they run on.
 //! Nothing here depends on the crates under test.
 
+pub mod aws;
 pub mod balancer;
 pub mod browser;
 pub mod certificates;
