@@ -1,11 +1,15 @@
 //! Why AWS didn't do what it was asked for.
 
+#[cfg(feature = "sdk")]
 use std::error::Error;
 
+#[cfg(feature = "sdk")]
 use aws_smithy_runtime_api::client::result::SdkError;
+#[cfg(feature = "sdk")]
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// Codes of what AWS won't do however often it is asked: there is no such action (any more), or no such thing.
+#[cfg(feature = "sdk")]
 const REFUSALS: [&str; 3] = ["ValidationError", "ValidationException", "ResourceNotFoundException"];
 
 /// Why AWS didn't do what it was asked for. Whoever made it has tried more than once.
@@ -30,6 +34,14 @@ pub enum AwsError {
 }
 
 impl AwsError {
+    /// Whether asking again makes no difference.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+#[cfg(feature = "sdk")]
+impl AwsError {
     /// Something else went wrong, with all that caused it.
     pub(crate) fn failed(what: &'static str, error: &(dyn Error + 'static)) -> Self {
         let mut reason = error.to_string();
@@ -53,10 +65,5 @@ impl AwsError {
         let code = said.code().unwrap_or("unknown error");
         let reason = format!("{code}: {}", said.message().unwrap_or("nothing is said of it"));
         if REFUSALS.contains(&code) { Self::Refused { what, reason } } else { Self::Failed { what, reason } }
-    }
-
-    /// Whether asking again makes no difference.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
     }
 }
