@@ -17,8 +17,9 @@ use super::RegistryError;
 
 /// How long a place is kept for a visitor who has been let in, until its browser connects.
 pub const RESERVED: Duration = Duration::from_secs(30);
-/// How long a place that has been taken is counted here, until a runner's load shows it: an announcement or two later.
-pub const ARRIVING: Duration = Duration::from_millis(2500);
+/// How long a place that has been taken is counted here, until a runner's load shows it: two seconds later as a rule, which a machine that
+/// is busy with a flood may well double. Meanwhile it may count twice, which only delays others.
+pub const ARRIVING: Duration = Duration::from_secs(6);
 /// How long a visitor who asks no more is waited for. The page has them ask every two to ten seconds.
 pub const ACTIVE: Duration = Duration::from_secs(12);
 /// How long a visitor who asks no more keeps its place. Browsers run a page that is in the background once a minute.

@@ -22,7 +22,7 @@ pub(super) struct LineState {
     /// Until when a place is kept for them.
     reserved: HashMap<VisitorId, Instant>,
     /// Until when places that have just been taken are counted.
-    arriving: Vec<Instant>,
+    arriving: HashMap<VisitorId, Instant>,
     inside: HashMap<VisitorId, Instant>,
     last: u64,
 }
@@ -30,7 +30,7 @@ pub(super) struct LineState {
 impl LineState {
     fn forget(&mut self, now: Instant) {
         self.reserved.retain(|_, until| now < *until);
-        self.arriving.retain(|until| now < *until);
+        self.arriving.retain(|_, until| now < *until);
         self.inside.retain(|_, until| now < *until);
         let (waiting, seen) = (&mut self.waiting, &mut self.seen);
         seen.retain(|_, (number, at)| {
@@ -95,7 +95,7 @@ impl LineState {
             }
         }
         self.leave_line(visitor);
-        self.arriving.push(now + ARRIVING);
+        self.arriving.insert(visitor, now + ARRIVING);
         self.inside.insert(visitor, now + INSIDE);
         true
     }
@@ -123,7 +123,9 @@ impl Line for MemoryRegistry {
     }
 
     async fn leave(&self, visitor: VisitorId) -> Result<(), RegistryError> {
-        self.state().line.stay(&[visitor], RETURN, Instant::now());
+        let mut state = self.state();
+        state.line.arriving.remove(&visitor);
+        state.line.stay(&[visitor], RETURN, Instant::now());
         Ok(())
     }
 }

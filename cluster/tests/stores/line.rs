@@ -93,12 +93,16 @@ async fn behaves(line: &dyn Line) {
     assert!(line.enter(a, 0).await.unwrap());
     line.leave(b).await.unwrap();
     assert_eq!(line.ask(b, 0).await.unwrap(), Turn::In);
+    // Who is gone before its runner has said that it came takes no place any more: a and c do.
+    assert_eq!(line.ask(d, 2).await.unwrap(), wait(1, 1));
+    assert_eq!(line.ask(d, 3).await.unwrap(), Turn::In);
+    assert_eq!(line.ask(VisitorId::random(), 3).await.unwrap(), wait(1, 1));
     let known = visitors::<3>();
     line.stay(&known).await.unwrap();
     for visitor in known {
         assert_eq!(line.ask(visitor, 0).await.unwrap(), Turn::In);
     }
-    assert_eq!(line.ask(d, 0).await.unwrap(), wait(1, 1));
+    assert_eq!(line.ask(VisitorId::random(), 0).await.unwrap(), wait(2, 2));
 }
 
 /// What needs time.

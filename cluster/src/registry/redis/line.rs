@@ -62,6 +62,6 @@ impl Line for RedisRegistry {
     }
 
     async fn leave(&self, visitor: VisitorId) -> Result<(), RegistryError> {
-        self.line("stay", RETURN, 0, &[visitor]).await.map(drop)
+        self.line("leave", RETURN, 0, &[visitor]).await.map(drop)
     }
 }

@@ -26,7 +26,10 @@ local function finish(answer)
   return { answer, redis.call('ZCARD', KEYS[1]) }
 end
 
-if ARGV[1] == 'stay' then
+if ARGV[1] == 'leave' then
+  redis.call('ZREM', KEYS[3], 'taken:' .. visitor)
+end
+if ARGV[1] == 'stay' or ARGV[1] == 'leave' then
   for i = 8, #ARGV do
     redis.call('ZADD', KEYS[4], now + ARGV[6], ARGV[i])
   end
@@ -89,6 +92,6 @@ if not (is_inside or has_place) then
 end
 leave_line()
 redis.call('ZREM', KEYS[3], visitor)
-redis.call('ZADD', KEYS[3], now + ARGV[3], 'taken:' .. time[1] .. '.' .. time[2] .. ':' .. visitor)
+redis.call('ZADD', KEYS[3], now + ARGV[3], 'taken:' .. visitor)
 redis.call('ZADD', KEYS[4], now + ARGV[6], visitor)
 return finish(0)
