@@ -5,11 +5,12 @@ use std::{collections::VecDeque, time::Duration};
 use streamfleet_proto::{
     SessionId,
     runner::{DetachReason, Detached, Position, SessionOpen, SessionResponse, session_response},
-    worker::{Unloadable, stream_event},
+    worker::{StreamEvent, Unloadable, stream_event},
 };
 use tokio::{
+    runtime::Handle,
     sync::{OwnedMutexGuard, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::DropGuard;
 use tonic::Status;
@@ -24,6 +25,8 @@ use crate::{
 
 /// How long it may take to notice that the worker has died whose stream broke off.
 const DEATH_LIMIT: Duration = Duration::from_secs(1);
+/// How long what a worker has said before its browser left may take to be read.
+const REST_LIMIT: Duration = Duration::from_secs(1);
 /// How long a session that may be the death of its worker keeps others of its kind waiting.
 const QUARANTINE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -31,7 +34,8 @@ const QUARANTINE_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Down {
     pool: Pool,
     placed: Placed,
-    receiver: StreamReceiver,
+    /// Taken away at the end.
+    receiver: Option<StreamReceiver>,
     connection: u64,
     replay_until: u64,
     epochs: Epochs,
@@ -51,7 +55,7 @@ enum Input {
     Fenced,
     Applied(Mark),
     QuarantineOver,
-    Received(Option<std::io::Result<streamfleet_proto::worker::StreamEvent>>),
+    Received(Option<std::io::Result<StreamEvent>>),
 }
 
 impl Down {
@@ -70,7 +74,7 @@ impl Down {
         Self {
             pool,
             placed,
-            receiver,
+            receiver: Some(receiver),
             connection: open.connection,
             replay_until: open.replay_until,
             epochs,
@@ -126,7 +130,7 @@ impl Down {
         tokio::select! {
             biased;
             () = fenced(bound) => Input::Fenced,
-            received = self.receiver.receive() => Input::Received(received),
+            received = receive(self.receiver.as_mut()) => Input::Received(received),
             mark = next_mark(self.applied.as_mut()) => Input::Applied(mark),
             () = over(self.quarantine.as_ref()) => Input::QuarantineOver,
         }
@@ -281,7 +285,25 @@ impl Drop for Down {
         if let Some(bound) = self.bound.get() {
             bound.entry.connect(false);
         }
+        if let (Some(receiver), Ok(runtime)) = (self.receiver.take(), Handle::try_current()) {
+            runtime.spawn(timeout(REST_LIMIT, read_rest(self.pool.clone(), self.placed.worker.index, receiver)));
+        }
     }
+}
+
+/// Reads what the worker has said of runs and nobody has heard: a browser may leave the moment a run has ended. Snapshots that may be
+/// among it the worker makes anew.
+async fn read_rest(pool: Pool, worker: u32, mut receiver: StreamReceiver) {
+    while let Some(Ok(event)) = receiver.receive().await {
+        if let Some(stream_event::Kind::Run(report)) = event.kind {
+            pool.shared().ran(worker, &report);
+        }
+    }
+}
+
+/// The worker's next event; none once there is nothing to read from.
+async fn receive(receiver: Option<&mut StreamReceiver>) -> Option<std::io::Result<StreamEvent>> {
+    receiver?.receive().await
 }
 
 /// Waits until another runner owns the session.

@@ -235,14 +235,13 @@ async fn a_crowd_s_clicks_all_have_their_traces() {
                     click(&mut browser).await.unwrap();
                 }
                 assert_eq!(shown_number(&browser, "count"), i64::try_from(CLICKS).unwrap());
-                // Who leaves the moment a run has ended may take its trace along: they stay until all are there.
-                browser
+                browser.client.session_id().to_owned()
             })
         })
         .collect();
-    let mut browsers = Vec::new();
+    let mut sessions = Vec::new();
     for user in users {
-        browsers.push(user.await.unwrap());
+        sessions.push(user.await.unwrap());
     }
     let counts = |spans: &[ReceivedSpan]| {
         let runs: std::collections::HashMap<_, _> = spans
@@ -262,5 +261,5 @@ async fn a_crowd_s_clicks_all_have_their_traces() {
     traces.sort();
     traces.dedup();
     assert_eq!(traces.len(), all);
-    assert_eq!(browsers.len(), USERS);
+    assert_eq!(sessions.len(), USERS);
 }
