@@ -18,7 +18,8 @@ from conftest import ROOT, TOOLS
 
 MIRROR = "http://deb.debian.org/debian"
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BINARY = Path(os.environ.get("STREAMFLEET_BIN", ROOT / "target/release/streamfleet"))
+# As releases are: with what machines on AWS are told to do.
+BINARY = Path(os.environ.get("STREAMFLEET_BIN", ROOT / "target/aws/release/streamfleet"))
 
 AWS = """#!/bin/bash
 echo "$*" >>/stand-in/calls
@@ -107,7 +108,7 @@ def root(tmp_path: Path) -> Path:
     if os.geteuid() != 0:
         pytest.skip("only root can make a Debian to run on")
     if not BINARY.is_file():
-        pytest.skip(f"there is no {BINARY}: tests/run build, or set STREAMFLEET_BIN")
+        pytest.skip(f"there is no {BINARY}: tests/run aws, or set STREAMFLEET_BIN")
     made = TOOLS / "debian-root"
     if not made.exists():
         next_one = made.with_suffix(".next")
