@@ -10,10 +10,10 @@ use streamfleet_testkit::browser::Browser;
 use streamfleet_testkit::process::Server;
 use streamfleet_testkit::wire::WidgetValue;
 
+use crate::app::App;
 use crate::candidate::Candidate;
 use crate::cluster::Cluster;
 
-const APP: &str = "cached";
 /// Kinds of values, and how many calls the median is taken over.
 const KINDS: [(&str, usize); 3] = [("1 KB", 200), ("1 MB", 30), ("50 MB", 5)];
 /// Room for all values at each level.
@@ -81,9 +81,9 @@ fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
 }
 
 async fn measure_turn(binary: &Path) -> Result<Vec<(&'static str, Medians)>> {
-    let plain = Candidate::Tuned.launch(binary, APP).start().await?;
-    let replica = Candidate::Tuned.launch(binary, APP).start().await?;
-    let cluster = Cluster::start(binary, APP, ROOM).await?;
+    let plain = Candidate::Tuned.launch(binary, App::Cached).start().await?;
+    let replica = Candidate::Tuned.launch(binary, App::Cached).start().await?;
+    let cluster = Cluster::start(binary, App::Cached, ROOM).await?;
     let (mut plain, mut replica) = (Session::open(&plain).await?, Session::open(&replica).await?);
     let [mut first, mut beside, mut elsewhere] = sessions(&cluster.gateway).await?;
     let mut medians = Vec::new();

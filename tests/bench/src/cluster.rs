@@ -1,54 +1,76 @@
-//! Starts a cluster on this machine.
+//! Starts clusters on this machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use streamfleet_testkit::process::{Launch, Server, free_port, python};
 use streamfleet_testkit::redis::{Redis, RedisLaunch, Version};
 
-use crate::candidate;
+use crate::app::App;
 
 const START_LIMIT: Duration = Duration::from_mins(1);
-const RUNNERS: usize = 2;
+/// Workers of each runner.
+const WORKERS: &str = "2";
 
-/// A gateway, two runners of two workers each, and Redis. All end with it.
+/// A gateway, some runners of two workers each, and Redis. All end with it.
 pub(crate) struct Cluster {
     pub(crate) gateway: Server,
-    _runners: Vec<Server>,
-    _redis: Redis,
+    pub(crate) redis: Redis,
+    /// In the order in which they were started; `None` once one is taken away.
+    pub(crate) runners: Vec<Option<Server>>,
+    binary: PathBuf,
+    app: PathBuf,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
-    /// Starts a cluster that serves an app of `tests/bench/apps`, with these variables set for its runners.
-    pub(crate) async fn start(binary: &Path, app: &str, variables: &[(&str, &str)]) -> Result<Self> {
+    /// Starts a cluster of two runners that serves an app, with these variables set for its runners.
+    pub(crate) async fn start(binary: &Path, app: App, variables: &[(&'static str, &str)]) -> Result<Self> {
         let redis = RedisLaunch::new(Version::V7).start().await?;
-        let app = candidate::script(app);
-        let mut runners = Vec::new();
-        for number in 0..RUNNERS {
-            let (port, admin) = (free_port(), free_port());
-            let mut launch = Launch::program(binary, app.parent().context("the app is nowhere")?, port)
-                .arg("runner")
-                .arg(&app)
-                .arg("--python")
-                .arg(python())
-                .args(["--workers", "2", "--name", &format!("r{number}"), "--redis", &redis.url()])
-                .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
-                .args(["--server.headless", "true", "--browser.gatherUsageStats", "false"])
-                .env("STREAMFLEET_SECRET", "a secret for measuring that is long enough");
-            for (name, value) in variables {
-                launch = launch.env(name, value);
-            }
-            let mut server = launch.spawn()?;
-            server.wait_for_output("runner is serving", START_LIMIT).await?;
-            runners.push(server);
-        }
-        let (port, admin) = (free_port(), free_port());
-        let gateway = Launch::program(binary, Path::new("/"), port)
-            .args(["gateway", "--redis", &redis.url(), "--listen", &format!("127.0.0.1:{port}")])
-            .args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--shutdown-notice", "0"])
-            .start()
-            .await?;
-        Ok(Self { gateway, _runners: runners, _redis: redis })
+        let gateway = gateway(binary, &redis).spawn()?;
+        let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut cluster =
+            Self { gateway, redis, runners: Vec::new(), binary: binary.to_owned(), app: app.script(), variables };
+        cluster.add_runner().await?;
+        cluster.add_runner().await?;
+        cluster.gateway.wait_until_healthy(START_LIMIT).await?;
+        Ok(cluster)
     }
+
+    /// Starts one more runner.
+    pub(crate) async fn add_runner(&mut self) -> Result<()> {
+        let (port, admin) = (free_port(), free_port());
+        let folder = self.app.parent().context("the app is nowhere")?;
+        let name = format!("r{}", self.runners.len());
+        let mut launch = Launch::program(&self.binary, folder, port)
+            .arg("runner")
+            .arg(&self.app)
+            .arg("--python")
+            .arg(python())
+            .args(["--workers", WORKERS, "--name", &name, "--redis", &self.redis.url()])
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
+            .args(["--server.headless", "true", "--browser.gatherUsageStats", "false"])
+            .env("STREAMFLEET_SECRET", "a secret for measuring that is long enough");
+        for (name, value) in &self.variables {
+            launch = launch.env(name, value);
+        }
+        let mut server = launch.spawn()?;
+        server.wait_for_output("runner is serving", START_LIMIT).await?;
+        self.runners.push(Some(server));
+        Ok(())
+    }
+
+    /// All of its processes but Redis.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.runners.iter().flatten().chain([&self.gateway])
+    }
+}
+
+/// How a gateway is started that finds its runners in this Redis.
+pub(crate) fn gateway(binary: &Path, redis: &Redis) -> Launch {
+    let (port, admin) = (free_port(), free_port());
+    Launch::program(binary, Path::new("/"), port)
+        .args(["gateway", "--redis", &redis.url(), "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--shutdown-notice", "0"])
 }

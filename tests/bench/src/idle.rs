@@ -1,94 +1,81 @@
 //! What browsers that do nothing cost a gateway in memory, and their neighbours in time.
 
-use std::fs;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use hdrhistogram::Histogram;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use streamfleet_testkit::Endpoint;
 use streamfleet_testkit::client::{Client, ClientError, ConnectOptions};
-use streamfleet_testkit::process::Server;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use crate::app::App;
 use crate::cluster::Cluster;
-use crate::load::User;
+use crate::load::{self, Times, millis};
+use crate::usage::{self, in_units};
 
-/// Users who click meanwhile, and their pause between clicks.
+/// Users who click meanwhile, and how often each means to.
 const ACTIVE: usize = 100;
-const THINK_TIME: Duration = Duration::from_millis(500);
-/// How long they are watched, before and after.
-const WATCHED: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_millis(500);
 /// Connections that are being made at once.
 const CONNECTING: usize = 20;
+/// How long it takes for everything to calm down.
+const CALM: Duration = Duration::from_secs(3);
 
-/// Opens so many WebSockets on one gateway before two runners, and prints what that costs.
-pub(crate) async fn measure(binary: &Path, connections: usize) -> Result<()> {
+/// What so many idle browsers cost.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) connections: usize,
+    /// How long it took to make them.
+    connecting: Duration,
+    /// What the gateway needs for each of them, in bytes.
+    pub(crate) bytes: u64,
+    /// How long those wait who click, without them and beside them.
+    alone: Times,
+    beside: Times,
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} idle browsers on one gateway in front of two runners came in {:.0} s and cost it {:.1} KiB each; {ACTIVE} users who \
+             click twice a second beside them wait",
+            self.connections,
+            self.connecting.as_secs_f64(),
+            in_units(self.bytes, 1 << 10),
+        )?;
+        for (name, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+            let (alone, beside) = (millis(&self.alone, quantile), millis(&self.beside, quantile));
+            write!(f, " {beside:.1} ms ({name}, {:.2} × without them)", beside / alone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens so many WebSockets on one gateway before two runners, and tells what that costs.
+pub(crate) async fn measure(binary: &Path, connections: usize, watched: Duration) -> Result<Idle> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     // Streamlit opens four files for each session, and systems allow a process some ten thousand: so there are two runners.
-    let cluster = Cluster::start(binary, "counter", &[]).await?;
+    let cluster = Cluster::start(binary, App::Counter, &[]).await?;
     let gateway = &cluster.gateway;
-
-    let users = open_users(gateway).await?;
-    let (users, before) = watch(users).await?;
-    let memory_before = resident(gateway.pid())?;
+    let mut users = Vec::new();
+    load::open(&mut users, ACTIVE, gateway.endpoint(), App::Counter).await?;
+    let alone = load::at_random(&mut users, INTERVAL, watched).await?;
+    let before = usage::memory_of_tree(gateway.pid());
     let began = Instant::now();
     let mut idle = open_idle(gateway.endpoint().authority.parse()?, connections).await?;
-    println!("{connections} connections were made in {:.1} s", began.elapsed().as_secs_f64());
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let memory = resident(gateway.pid())?.saturating_sub(memory_before);
-    println!("gateway: {} bytes for each idle connection", memory / u64::try_from(connections.max(1))?);
-    let (_, after) = watch(users).await?;
-    let millis =
-        |times: &Histogram<u64>, quantile| Duration::from_micros(times.value_at_quantile(quantile)).as_secs_f64() * 1e3;
-    for (name, quantile) in [("median", 0.5), ("p95", 0.95), ("p99", 0.99)] {
-        let (alone, beside) = (millis(&before, quantile), millis(&after, quantile));
-        println!(
-            "{ACTIVE} active users, {name}: {alone:.2} ms alone, {beside:.2} ms beside them, {:.2} ×",
-            beside / alone
-        );
-    }
+    let connecting = began.elapsed();
+    tokio::time::sleep(CALM).await;
+    let memory = usage::memory_of_tree(gateway.pid()).saturating_sub(before);
+    let beside = load::at_random(&mut users, INTERVAL, watched).await?;
     ensure!(idle.len() == connections, "a connection ended");
     ensure!(idle.try_join_next().is_none(), "a connection ended meanwhile");
-    Ok(())
-}
-
-async fn open_users(gateway: &Server) -> Result<Vec<User>> {
-    let mut users = Vec::new();
-    for _ in 0..ACTIVE {
-        users.push(User::open(gateway).await?);
-    }
-    Ok(users)
-}
-
-/// Has the users click for a while, and counts how long they wait.
-async fn watch(users: Vec<User>) -> Result<(Vec<User>, Histogram<u64>)> {
-    let end = Instant::now() + WATCHED;
-    let tasks: Vec<_> = users
-        .into_iter()
-        .map(|mut user| {
-            tokio::spawn(async move {
-                let mut times = Histogram::<u64>::new(3)?;
-                while Instant::now() < end {
-                    let start = Instant::now();
-                    user.click().await?;
-                    times.record(u64::try_from(start.elapsed().as_micros())?)?;
-                    tokio::time::sleep(THINK_TIME).await;
-                }
-                anyhow::Ok((user, times))
-            })
-        })
-        .collect();
-    let (mut users, mut all) = (Vec::new(), Histogram::<u64>::new(3)?);
-    for task in tasks {
-        let (user, times) = task.await??;
-        users.push(user);
-        all.add(times)?;
-    }
-    Ok((users, all))
+    Ok(Idle { connections, connecting, bytes: memory / u64::try_from(connections.max(1))?, alone, beside })
 }
 
 /// Browsers that have loaded the page and opened their WebSocket, and ask for no run.
@@ -119,12 +106,4 @@ async fn read(mut client: Client) {
             Err(_) => return,
         }
     }
-}
-
-/// What a process has resident, in bytes.
-fn resident(pid: Pid) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.split_whitespace().nth(1).context("no VmRSS")?.parse()?;
-    Ok(kib * 1024)
 }

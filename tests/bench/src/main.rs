@@ -1,105 +1,165 @@
-//! Compares Streamfleet with plain Streamlit on this machine: what a click costs one user, and how many runs per second
-//! many users get. Servers take turns, so that a machine whose speed drifts is unfair to nobody; ratios are taken within
-//! a turn. Every answer is checked: a count that isn't the number of clicks ends the benchmark.
+//! Measures Streamfleet: against plain Streamlit, and by itself.
+//!
+//! Every answer is checked: a count that isn't the number of clicks ends the benchmark. Figures that are compared come from turns that
+//! alternate, so that a machine whose speed drifts is unfair to nobody; ratios are taken within a turn.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its report is what it is for.
 
+mod app;
 mod cache;
 mod candidate;
 mod cluster;
-mod cpu;
+mod cold_start;
+mod compare;
+mod growth;
 mod idle;
+mod instructions;
 mod load;
+mod matrix;
+mod outages;
+mod page_load;
+mod plot;
+mod profile;
 mod report;
+mod sizes;
+mod spread;
+mod stand_in;
 mod tracing;
+mod usage;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::candidate::Candidate;
-use crate::load::Figures;
-use crate::report::Report;
+use crate::app::App;
+use crate::matrix::Extent;
 
-/// Compares Streamfleet with plain Streamlit on this machine.
+/// Measures Streamfleet on this machine.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The program to measure.
-    #[arg(long, default_value = "target/release/streamfleet")]
-    binary: PathBuf,
+    /// The program to measure; else the one beside this.
+    #[arg(long, global = true)]
+    binary: Option<PathBuf>,
 
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Compares it with plain Streamlit, and writes docs/benchmark.md, its pictures, and the profile in docs/performance.md.
+    Compare {
+        /// Where the documentation is.
+        #[arg(long, default_value = "docs")]
+        docs: PathBuf,
+        #[command(flatten)]
+        size: Size,
+    },
+    /// The part of it that is about apps, printed while it goes on.
+    Apps(Size),
+    /// What idle WebSockets on one gateway cost.
+    Idle {
+        #[arg(default_value_t = 10_000)]
+        connections: usize,
+    },
+    /// What a hit costs at each level of the shared cache.
+    Cache {
+        #[arg(long, default_value_t = 5)]
+        turns: usize,
+    },
+    /// What tracing adds to a click.
+    Tracing {
+        #[arg(long, value_delimiter = ',', default_value = "counter")]
+        apps: Vec<App>,
+        #[arg(long, default_value_t = 5)]
+        turns: usize,
+        #[arg(long, default_value_t = 60)]
+        clicks: usize,
+    },
+    /// Where the time of a click goes.
+    Profile,
+    /// Compares the instructions of a click in gateway and runner with the committed ones.
+    Instructions {
+        /// Commit to what is counted now.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Records what stand-ins answer with anew.
+    Record,
+    /// Is some runners without Python, for the measurements that need them.
+    #[command(hide = true)]
+    StandIn {
+        #[arg(long)]
+        runners: usize,
+        #[arg(long)]
+        redis: String,
+    },
+}
+
+/// How much of a comparison.
+#[derive(Debug, clap::Args)]
+struct Size {
     /// The apps to run, by their names in tests/bench/apps.
-    #[arg(long, value_delimiter = ',', default_value = "counter,dashboard,cpu")]
-    apps: Vec<String>,
-
-    /// How many turns each server gets.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, value_delimiter = ',', default_values_t = App::ALL)]
+    apps: Vec<App>,
+    /// How many turns each candidate gets.
+    #[arg(long, default_value_t = 5)]
     turns: usize,
-
     /// Users who click without thinking, when runs per second are counted.
     #[arg(long, default_value_t = 20)]
     users: usize,
+    /// How long each measurement of a turn takes, in milliseconds.
+    #[arg(long, default_value_t = 1000)]
+    millis: u64,
+}
 
-    /// How long runs are counted in each turn, in seconds.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-
-    /// Clicks of the one user whose waiting is measured in each turn.
-    #[arg(long, default_value_t = 60)]
-    clicks: usize,
-
-    /// Instead of all that: open this many WebSockets on one gateway, and tell what they cost.
-    #[arg(long, value_name = "CONNECTIONS")]
-    idle: Option<usize>,
-
-    /// Instead of all that: tell what a hit costs at each level of the shared cache.
-    #[arg(long)]
-    cache: bool,
-
-    /// Instead of all that: tell what tracing adds to a click of each app.
-    #[arg(long)]
-    tracing: bool,
+impl Size {
+    fn extent(&self) -> Extent {
+        Extent { turns: self.turns, saturating: self.users, time: Duration::from_millis(self.millis) }
+    }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let mut options = Options::parse();
+    let options = Options::parse();
+    if let What::StandIn { runners, redis } = &options.what {
+        return stand_in::serve(*runners, redis).await;
+    }
+    let binary = match options.binary {
+        Some(binary) => binary,
+        None => std::env::current_exe().context("finding this program")?.with_file_name("streamfleet"),
+    };
     // Servers are started in their app's folder.
-    options.binary = options
-        .binary
-        .canonicalize()
-        .with_context(|| format!("no program at {}: build it first", options.binary.display()))?;
-    if let Some(connections) = options.idle {
-        return idle::measure(&options.binary, connections).await;
-    }
-    if options.cache {
-        return cache::measure(&options.binary, options.turns).await;
-    }
-    if options.tracing {
-        for app in &options.apps {
-            tracing::measure(&options.binary, app, options.turns, options.clicks).await?;
-        }
-        return Ok(());
-    }
-    for app in &options.apps {
-        let mut report = Report::new(app, options.users);
-        for turn in 0..options.turns {
-            for candidate in Candidate::ALL {
-                let figures = measure(&options, app, candidate).await?;
-                eprintln!("{app}, turn {}: {candidate}: {figures}", turn + 1);
-                report.add(candidate, figures);
+    let binary =
+        binary.canonicalize().with_context(|| format!("no program at {}: build it first", binary.display()))?;
+    match options.what {
+        What::Compare { docs, size } => compare::compare(&binary, &size.apps, size.extent(), &docs).await,
+        What::Apps(size) => {
+            for app in &size.apps {
+                let row = matrix::measure(&binary, *app, size.extent()).await?;
+                println!("{}", report::brief(&row));
             }
+            Ok(())
         }
-        println!("{report}");
+        What::Idle { connections } => {
+            println!("{}", idle::measure(&binary, connections, Duration::from_secs(15)).await?);
+            Ok(())
+        }
+        What::Cache { turns } => cache::measure(&binary, turns).await,
+        What::Tracing { apps, turns, clicks } => {
+            for app in apps {
+                tracing::measure(&binary, app, turns, clicks).await?;
+            }
+            Ok(())
+        }
+        What::Profile => {
+            println!("{:#?}", profile::measure(&binary).await?);
+            Ok(())
+        }
+        What::Instructions { write } => instructions::guard(&binary, write).await,
+        What::Record => stand_in::record().await,
+        What::StandIn { .. } => Ok(()),
     }
-    Ok(())
-}
-
-async fn measure(options: &Options, app: &str, candidate: Candidate) -> Result<Figures> {
-    let server = candidate.launch(&options.binary, app).start().await?;
-    let click = load::one_user(&server, options.clicks).await?;
-    let (runs_per_second, cpu_per_run, client_share) =
-        load::many_users(&server, options.users, Duration::from_secs(options.seconds)).await?;
-    Ok(Figures { click, runs_per_second, cpu_per_run, client_share })
 }

@@ -11,8 +11,10 @@ use hdrhistogram::Histogram;
 use streamfleet_testkit::otlp::OtlpReceiver;
 use streamfleet_testkit::process::Server;
 
+use crate::app::App;
 use crate::candidate::Candidate;
-use crate::load::{PAUSE, User, WARM_UP};
+use crate::load::{PAUSE, WARM_UP};
+use crate::user::User;
 
 /// One server, and how long its user has waited.
 struct Side {
@@ -22,8 +24,8 @@ struct Side {
 }
 
 impl Side {
-    async fn open(server: Server) -> Result<Self> {
-        let user = User::open(&server).await?;
+    async fn open(server: Server, app: App) -> Result<Self> {
+        let user = User::open(server.endpoint(), app, 0).await?;
         Ok(Self { _server: server, user, times: Histogram::new(3)? })
     }
 
@@ -43,7 +45,7 @@ impl Side {
 }
 
 /// Prints the median click with and without tracing; each turn has servers of its own.
-pub(crate) async fn measure(binary: &Path, app: &str, turns: usize, clicks: usize) -> Result<()> {
+pub(crate) async fn measure(binary: &Path, app: App, turns: usize, clicks: usize) -> Result<()> {
     let collector = OtlpReceiver::start().await?;
     let (mut traced, mut control) = (Vec::new(), Vec::new());
     for turn in 0..turns {
@@ -52,9 +54,9 @@ pub(crate) async fn measure(binary: &Path, app: &str, turns: usize, clicks: usiz
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
         let mut sides = [
-            Side::open(exporting.start().await?).await?,
-            Side::open(launch().start().await?).await?,
-            Side::open(launch().start().await?).await?,
+            Side::open(exporting.start().await?, app).await?,
+            Side::open(launch().start().await?, app).await?,
+            Side::open(launch().start().await?, app).await?,
         ];
         for number in 0..WARM_UP + clicks {
             for place in 0..sides.len() {

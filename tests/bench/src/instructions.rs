@@ -1,0 +1,183 @@
+//! Instructions that a click takes in a gateway and in a runner, counted by callgrind.
+//!
+//! Unlike time, they are the same on a busy machine, so that continuous integration can compare them with the committed figures. The
+//! worker is a stand-in that answers with a recording, everything else is what ships, Redis included.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use streamfleet_testkit::process::Server;
+use streamfleet_testkit::redis::{Redis, RedisLaunch, Version};
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::cluster;
+use crate::stand_in;
+use crate::user::User;
+
+/// Clicks before counting begins, and clicks that are counted.
+const WARM_UP: u64 = 200;
+const COUNTED: u64 = 500;
+/// How far a count may be from the committed one, as a share of it.
+const TOLERANCE: f64 = 0.05;
+
+/// Whose instructions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Gateway,
+    Runner,
+}
+
+impl Part {
+    const ALL: [Self; 2] = [Self::Gateway, Self::Runner];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Runner => "runner",
+        }
+    }
+}
+
+type Figures = BTreeMap<String, u64>;
+
+/// Counts, and compares with the committed figures, or commits to what was counted.
+pub(crate) async fn guard(binary: &Path, write: bool) -> Result<()> {
+    let mut counted = Figures::new();
+    for part in Part::ALL {
+        let count = count(binary, part).await?;
+        println!("{}: {count} instructions a click", part.name());
+        counted.insert(part.name().to_owned(), count);
+    }
+    if write {
+        let text = serde_json::to_string_pretty(&counted)? + "\n";
+        return fs::write(path(), text).with_context(|| format!("writing {}", path().display()));
+    }
+    let text = fs::read_to_string(path()).with_context(|| format!("reading {}", path().display()))?;
+    let committed: Figures = serde_json::from_str(&text).with_context(|| format!("reading {}", path().display()))?;
+    let complaints: Vec<_> = counted.iter().filter_map(|(part, count)| compare(part, *count, &committed)).collect();
+    ensure!(
+        complaints.is_empty(),
+        "{}\nIf that is meant, commit what `streamfleet-bench instructions --write` writes.",
+        complaints.join("\n")
+    );
+    Ok(())
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
+}
+
+/// What is wrong with a count. Far fewer than committed are wrong too: the next loss would go unnoticed.
+fn compare(part: &str, count: u64, committed: &Figures) -> Option<String> {
+    let Some(&expected) = committed.get(part) else { return Some(format!("{part}: nothing is committed")) };
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let ratio = count as f64 / expected.max(1) as f64;
+    ((ratio - 1.0).abs() > TOLERANCE)
+        .then(|| format!("{part}: {count} instructions a click are {ratio:.3} × the committed {expected}"))
+}
+
+/// The instructions of one click in this part.
+async fn count(binary: &Path, part: Part) -> Result<u64> {
+    let stage = Stage::start(binary, part).await?;
+    let mut user = User::open(stage.gateway.endpoint(), App::Counter, 0).await?;
+    for _ in 0..WARM_UP {
+        user.click().await?;
+    }
+    stage.control("--zero")?;
+    for _ in 0..COUNTED {
+        user.click().await?;
+    }
+    stage.control("--dump")?;
+    Ok(stage.total()? / COUNTED)
+}
+
+/// A gateway and a stand-in, one of them in callgrind.
+struct Stage {
+    part: Part,
+    gateway: Server,
+    runner: Server,
+    folder: TempDir,
+    _redis: Redis,
+}
+
+impl Stage {
+    async fn start(binary: &Path, part: Part) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let redis = RedisLaunch::new(Version::V7).start().await?;
+        let this = std::env::current_exe().context("finding this program")?;
+        let program = |of: Part, program: &Path| -> Result<PathBuf> {
+            if of == part { in_callgrind(program, folder.path()) } else { Ok(program.to_owned()) }
+        };
+        let runner = stand_in::launch(&program(Part::Runner, &this)?, 1, &redis.url()).spawn_until_serving().await?;
+        let gateway = cluster::gateway(&program(Part::Gateway, binary)?, &redis).start().await?;
+        Ok(Self { part, gateway, runner, folder, _redis: redis })
+    }
+
+    /// Has callgrind do something.
+    fn control(&self, order: &str) -> Result<()> {
+        let server = if self.part == Part::Gateway { &self.gateway } else { &self.runner };
+        let pid = server.pid().as_raw_nonzero().to_string();
+        let output =
+            Command::new("callgrind_control").arg(order).arg(pid).output().context("running callgrind_control")?;
+        ensure!(output.status.success(), "callgrind_control: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// The instructions in what callgrind has written when told to.
+    fn total(&self) -> Result<u64> {
+        for entry in fs::read_dir(self.folder.path())? {
+            let path = entry?.path();
+            // The first that it writes ends in 1; what it would write at the end has no number.
+            if path.extension().is_some_and(|extension| extension == "1") {
+                let text = fs::read_to_string(&path)?;
+                let total =
+                    text.lines().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+                return Ok(total.context("callgrind has written no total")?.trim().parse()?);
+            }
+        }
+        bail!("callgrind has written nothing");
+    }
+}
+
+/// A script that runs a program in callgrind: launches take a program, not a command.
+fn in_callgrind(program: &Path, folder: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let script = folder.join("callgrind.sh");
+    let text = format!(
+        "#!/bin/sh\n# One thread: which of several does what would not be the same each time.\nexport TOKIO_WORKER_THREADS=1\n\
+         exec valgrind --tool=callgrind --callgrind-out-file={}/counted '{}' \"$@\"\n",
+        folder.display(),
+        program.display()
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
+    Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_percent_more_or_less_pass() {
+        let committed = Figures::from([("gateway".to_owned(), 100_000)]);
+        for fine in [95_100, 100_000, 104_900] {
+            assert_eq!(compare("gateway", fine, &committed), None);
+        }
+        assert!(compare("gateway", 105_100, &committed).unwrap().contains("1.051 × the committed 100000"));
+        assert!(compare("gateway", 94_000, &committed).unwrap().contains("0.940"));
+        assert!(compare("runner", 1, &committed).unwrap().contains("nothing is committed"));
+    }
+
+    #[test]
+    fn what_is_committed_can_be_read() {
+        let text = fs::read_to_string(path()).unwrap();
+        let committed: Figures = serde_json::from_str(&text).unwrap();
+        assert_eq!(committed.keys().collect::<Vec<_>>(), ["gateway", "runner"]);
+    }
+}
