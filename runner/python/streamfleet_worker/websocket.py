@@ -277,11 +277,11 @@ class WebSocketStream:
         size = 0
         for message in messages:
             if batch and size + len(message) > _BATCH_LIMIT:
-                connection.send(batch=self._wire.message_batch(messages=batch))
+                connection.send_batch(batch, size)
                 batch, size = [], 0
             batch.append(message)
             size += len(message)
-        connection.send(batch=self._wire.message_batch(messages=batch))
+        connection.send_batch(batch, size)
 
     def send_report(self, run: Message) -> None:
         """Say what a run of the session's script was."""
