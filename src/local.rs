@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .add_service(service.into_server())
+        .add_routes(service.into_routes())
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
 }

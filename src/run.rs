@@ -89,8 +89,7 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
     registrar.join().await?;
     let service = RunnerService::new(String::new(), pool.clone(), Arc::clone(&registrar), CancellationToken::new());
     let runner_stop = CancellationToken::new();
-    let registrar_stop = runner_stop.clone();
-    let registrar = tokio::spawn(async move { registrar.run(registrar_stop).await });
+    let registrar = tokio::spawn(registrar.run(runner_stop.clone()));
 
     let (connector, incoming) = local::transport();
     let tracer = telemetry::tracer(&settings, "streamfleet-gateway", &[])?;

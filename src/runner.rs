@@ -121,10 +121,7 @@ pub(crate) async fn run(args: RunnerArgs, shutdown: Shutdown) -> Result<()> {
     let mut server = tokio::spawn(serve(listener, peers, service, server_stop.clone()));
     registrar.join().await.context("cannot join the cluster")?;
     let registrar_stop = CancellationToken::new();
-    let keeper = tokio::spawn({
-        let (registrar, stop) = (Arc::clone(&registrar), registrar_stop.clone());
-        async move { registrar.run(stop).await }
-    });
+    let keeper = tokio::spawn(Arc::clone(&registrar).run(registrar_stop.clone()));
     let ready = readiness(stop.clone(), app.pool.clone());
     observer.register(&metrics, &app.pool);
     metrics.register(|registry| tracer.register(registry));
@@ -186,7 +183,7 @@ async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_LIMIT))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .add_service(service.into_server());
+        .add_routes(service.into_routes());
     let stopped = stop.clone().cancelled_owned();
     if let Some(peers) = peers {
         tokio::spawn(Arc::clone(&peers).keep_fresh(stop.clone()));

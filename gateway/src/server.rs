@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::{
@@ -116,7 +117,12 @@ impl Gateway {
     }
 
     /// Serves connections until cancelled; then gives notice, ends those that are left and returns.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
+    pub fn run(self, listener: TcpListener, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that all that serving takes is compiled here.
+        Box::pin(self.run_until(listener, shutdown))
+    }
+
+    async fn run_until(self, listener: TcpListener, shutdown: CancellationToken) {
         let Self { options, upstream } = self;
         let closing = Closing::new(options.spread, options.close_code);
         let admission = Admission::new(Arc::clone(&upstream));

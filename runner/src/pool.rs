@@ -12,7 +12,7 @@ use crate::{
     shared::Shared,
     slot::{ConnectionLease, Phase, ReadyWorker, Slot},
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use streamfleet_cluster::{Load, Pin, SnapshotStore};
 use streamfleet_proto::{
     MediaId, SessionId,
@@ -46,7 +46,17 @@ struct Inner {
 
 impl Pool {
     /// Starts the workers, and returns when one of them serves. What their sessions do is kept in `snapshots`.
-    pub async fn start(
+    pub fn start(
+        options: PoolOptions,
+        spawner: Arc<dyn Spawner>,
+        ownership: Arc<Ownership>,
+        snapshots: Arc<dyn SnapshotStore>,
+    ) -> BoxFuture<'static, Result<Self, Arc<WorkerFailure>>> {
+        // Boxed, so that all that workers take is compiled here, and not once more for every program.
+        Box::pin(Self::start_with(options, spawner, ownership, snapshots))
+    }
+
+    async fn start_with(
         options: PoolOptions,
         spawner: Arc<dyn Spawner>,
         ownership: Arc<Ownership>,

@@ -57,9 +57,12 @@ impl Registrar {
     }
 
     /// Renews everything until cancelled.
-    pub async fn run(&self, stop: CancellationToken) {
-        let keep = async { tokio::join!(self.keep_lease(), self.tell_news(), self.follow()) };
-        stop.run_until_cancelled(keep).await;
+    pub fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here, and not once more for every program.
+        Box::pin(async move {
+            let keep = async { tokio::join!(self.keep_lease(), self.tell_news(), self.follow()) };
+            stop.run_until_cancelled(keep).await;
+        })
     }
 
     /// Takes no new sessions, and hands those that are here over to other runners. Returns when none is left or, at the latest, soon

@@ -20,7 +20,7 @@ use streamfleet_proto::{
 use tokio::{sync::watch, time::timeout};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait, service::Routes};
 use tracing::info;
 
 use crate::{cache::CacheCounts, http, observe::Cpu, pool::Pool, probe, registrar::Registrar, session};
@@ -48,11 +48,10 @@ impl RunnerService {
         Self { revision, pool, drainer, cpu: Arc::default(), end }
     }
 
-    /// As a service for a tonic server.
-    pub fn into_server(self) -> RunnerServer<Self> {
-        RunnerServer::new(self)
-            // Room for the header of a chunk on top of the chunk.
-            .max_decoding_message_size(2 * streamfleet_proto::MAX_CHUNK_BYTES)
+    /// As what a tonic server serves. Its type is nobody else's business, so it is compiled here, and not once more for every program.
+    pub fn into_routes(self) -> Routes {
+        // Room for the header of a chunk on top of the chunk.
+        Routes::new(RunnerServer::new(self).max_decoding_message_size(2 * streamfleet_proto::MAX_CHUNK_BYTES))
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use redis::{Cmd, Script, Value};
 use streamfleet_proto::SessionId;
 use tokio::sync::Semaphore;
@@ -69,7 +70,12 @@ enum Answer {
 
 impl RedisSnapshots {
     /// Connects. Fails when there is no connection after ten seconds.
-    pub async fn connect(redis: RedisOptions, options: SnapshotOptions) -> Result<Self, LinkError> {
+    pub fn connect(redis: RedisOptions, options: SnapshotOptions) -> BoxFuture<'static, Result<Self, LinkError>> {
+        // Boxed, so that it is compiled here, and not once more for every program.
+        Box::pin(Self::connect_to(redis, options))
+    }
+
+    async fn connect_to(redis: RedisOptions, options: SnapshotOptions) -> Result<Self, LinkError> {
         let prefix = redis.prefix();
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();

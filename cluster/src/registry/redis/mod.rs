@@ -26,6 +26,7 @@ mod scripts;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use serde::{Deserialize, Serialize};
 use streamfleet_proto::{MediaId, RunnerId, SessionId};
@@ -63,7 +64,12 @@ struct Record {
 
 impl RedisRegistry {
     /// Connects. Fails when there is no connection after ten seconds.
-    pub async fn connect(options: RedisOptions) -> Result<Self, RegistryError> {
+    pub fn connect(options: RedisOptions) -> BoxFuture<'static, Result<Self, RegistryError>> {
+        // Boxed, so that it is compiled here, and not once more for every program.
+        Box::pin(Self::connect_to(options))
+    }
+
+    async fn connect_to(options: RedisOptions) -> Result<Self, RegistryError> {
         let prefix = options.prefix();
         let channel = format!("{prefix}events");
         let connector = Arc::new(Connector::new(&options, LIMITS));

@@ -97,14 +97,11 @@ impl StandIn {
         let registrar = Arc::new(Registrar::new(registry, announcement, pool.clone()));
         let stop = CancellationToken::new();
         let service = RunnerService::new(REVISION.to_owned(), pool.clone(), Arc::clone(&registrar), stop.clone());
-        let server = GrpcServer::builder().add_service(service.into_server());
+        let server = GrpcServer::builder().add_routes(service.into_routes());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
         registrar.join().await?;
-        tokio::spawn({
-            let (registrar, stop) = (Arc::clone(&registrar), stop.clone());
-            async move { registrar.run(stop).await }
-        });
+        tokio::spawn(Arc::clone(&registrar).run(stop.clone()));
         Ok(Self { pool, registrar, stop, _folder: folder })
     }
 
