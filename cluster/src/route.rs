@@ -13,6 +13,8 @@ pub enum Route {
     Component(String),
     /// Always the same one: the agent API keeps sessions by ids in its bodies.
     Agent,
+    /// Who has the version of Streamlit that the page is from: a file of the front end.
+    Asset,
     /// Anybody.
     Any,
 }
@@ -33,6 +35,7 @@ impl Route {
                 Self::Component(name.to_owned())
             }
             (Some("_stcore"), Some("agent"), _) => Self::Agent,
+            (Some("static"), Some(_), _) => Self::Asset,
             (Some("media"), Some(file), None) => {
                 file.rsplit_once('.').map_or(file, |(id, _)| id).parse().map_or(Self::Any, Self::Media)
             }
@@ -40,7 +43,7 @@ impl Route {
         }
     }
 
-    /// Whether somebody else may have what one doesn't have.
+    /// Whether somebody else of the same revision may have what one doesn't have.
     pub fn may_be_elsewhere(&self) -> bool {
         matches!(self, Self::Media(_) | Self::Component(_))
     }
@@ -64,6 +67,8 @@ mod tests {
         assert_eq!(of(b"/component/my.thing/index.html"), Route::Component("my.thing".to_owned()));
         assert_eq!(of(b"/_stcore/bidi-components/a/b.js"), Route::Component("a".to_owned()));
         assert_eq!(of(b"/_stcore/agent/mcp"), Route::Agent);
+        assert_eq!(of(b"/static/js/index.abc.js"), Route::Asset);
+        assert_eq!(of(b"/app/static/a.js"), Route::Any);
         assert_eq!(of(b"/_stcore/health"), Route::Any);
         assert_eq!(of(b"/"), Route::Any);
         assert_eq!(of(b"/\xff"), Route::Any);
@@ -74,5 +79,7 @@ mod tests {
         let media = Route::Media("e".parse().unwrap());
         assert_eq!(Route::of(b"/a/b/media/e.png", "a/b"), media);
         assert_eq!(Route::of(b"/media/e.png", "a/b"), media);
+        assert_eq!(Route::of(b"/app/static/a.js", "app"), Route::Asset);
+        assert_eq!(Route::of(b"/app/app/static/a.js", "app"), Route::Any);
     }
 }

@@ -49,6 +49,9 @@ pub enum GatewayError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A runner's answer broke off. Trying again helps.
+    #[error("an answer broke off")]
+    BrokenOff,
 }
 
 impl GatewayError {
@@ -69,7 +72,7 @@ impl GatewayError {
                 gone.contains(&status.code()) || status.code() == Code::DeadlineExceeded
             }
             Self::Timeout(_) | Self::Gone(_) => true,
-            Self::NoRunner | Self::Registry(_) | Self::BadAnswer { .. } => false,
+            Self::NoRunner | Self::Registry(_) | Self::BadAnswer { .. } | Self::BrokenOff => false,
         }
     }
 
@@ -99,7 +102,7 @@ impl GatewayError {
                 _ => StatusCode::BAD_GATEWAY,
             },
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::BadAnswer { .. } => StatusCode::BAD_GATEWAY,
+            Self::BadAnswer { .. } | Self::BrokenOff => StatusCode::BAD_GATEWAY,
         }
     }
 }

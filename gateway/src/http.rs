@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use streamfleet_cluster::Route;
@@ -19,22 +19,43 @@ use tonic::{Status, Streaming};
 use tracing::debug;
 
 use crate::{
+    assets::{self, Assets},
     error::GatewayError,
     head::{Ends, request_head, response},
     observe::{Direction, Traffic},
     upstream::{Runner, Upstream},
 };
 
-/// Has a runner answer the request.
+/// Answers the request with what is kept, or has a runner answer it.
 pub(crate) async fn handle(
     upstream: &Upstream,
+    assets: &Arc<Assets>,
     ends: Ends,
     request: Request<Body>,
 ) -> Result<Response<Body>, GatewayError> {
     let (parts, body) = request.into_parts();
-    let head = request_head(&parts, ends, false);
+    let may_be_kept = assets::may_be_kept(&parts, &body);
+    // Before a runner is asked for where the app is mounted: there may be none.
+    if may_be_kept && let Some(answer) = assets.find(&parts) {
+        return Ok(answer);
+    }
     let route = route(upstream, parts.uri.path()).await?;
-    let runners = upstream.for_request(&route).await?;
+    if may_be_kept && route == Route::Asset {
+        return assets.fetch(parts, |parts| forward(upstream, ends, &route, parts, Body::empty())).await;
+    }
+    forward(upstream, ends, &route, parts, body).await
+}
+
+/// Has a runner answer the request.
+async fn forward(
+    upstream: &Upstream,
+    ends: Ends,
+    route: &Route,
+    parts: Parts,
+    body: Body,
+) -> Result<Response<Body>, GatewayError> {
+    let head = request_head(&parts, ends, false);
+    let runners = upstream.for_request(route).await?;
     if !asks_only(&parts, &body) {
         let Some(runner) = runners.into_iter().next() else { return Err(GatewayError::NoRunner) };
         let observer = Arc::clone(&upstream.observer);
@@ -55,8 +76,8 @@ pub(crate) async fn handle(
     for runner in runners {
         match ask(&runner, requests(head.clone(), Body::empty(), CancellationToken::new())).await {
             Ok(answer) => {
-                let missing = answer.status() == StatusCode::NOT_FOUND && route.may_be_elsewhere();
-                if let (Route::Component(name), false) = (&route, missing) {
+                let missing = is_missing(route, &answer);
+                if let (Route::Component(name), false) = (route, missing) {
                     upstream.found_component(name, &runner.id);
                 }
                 outcome = Ok(answer);
@@ -82,6 +103,16 @@ async fn route(upstream: &Upstream, path: &str) -> Result<Route, GatewayError> {
         }
     }
     outcome
+}
+
+/// Whether this says that the runner doesn't have what another may have. For a file of the front end that it doesn't have, Streamlit sends
+/// its page.
+fn is_missing(route: &Route, answer: &Response<Body>) -> bool {
+    let is_page = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/html");
+    match route {
+        Route::Asset => answer.headers().get(header::CONTENT_TYPE).is_some_and(is_page),
+        _ => route.may_be_elsewhere() && answer.status() == StatusCode::NOT_FOUND,
+    }
 }
 
 /// Whether a request changes nothing and brings nothing, so that it can be asked again elsewhere.

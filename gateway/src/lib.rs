@@ -4,6 +4,7 @@
 
 mod addresses;
 mod admission;
+mod assets;
 mod attach;
 mod attached;
 mod browser;

@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 use crate::{
     addresses::{PerAddress, Share},
     admission::{Admission, Entry, is_page},
+    assets::Assets,
     browser::GOING_AWAY,
     closing::Closing,
     error::SERVICE_RESTART,
@@ -99,6 +100,7 @@ pub struct Gateway {
 #[derive(Clone)]
 struct Shared {
     upstream: Arc<Upstream>,
+    assets: Arc<Assets>,
     /// Cancelled when no more browsers should be sent here.
     leaving: CancellationToken,
     closing: Closing,
@@ -129,6 +131,7 @@ impl Gateway {
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&admission).keep_up()));
         let shared = Shared {
+            assets: Assets::new(Arc::clone(&upstream.observer)),
             upstream,
             admission,
             leaving: shutdown.clone(),
@@ -277,7 +280,7 @@ async fn handle(
             }
         }
         let mut exchange = Exchange::begin(&shared.upstream.observer, &mut request);
-        let answer = plain::handle(&shared.upstream, ends, request).await;
+        let answer = plain::handle(&shared.upstream, &shared.assets, ends, request).await;
         let mut answer = answer.unwrap_or_else(IntoResponse::into_response);
         if let Some(cookie) = cookie {
             answer.headers_mut().append(header::SET_COOKIE, cookie);

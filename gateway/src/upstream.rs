@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -320,6 +320,7 @@ impl Upstream {
             Route::Media(file) => self.media_holders(file).await,
             Route::Component(name) => self.component_holders(name),
             Route::Agent => self.agent().into_iter().collect(),
+            Route::Asset => self.of_each_revision(),
             Route::Any => Vec::new(),
         };
         let members = if members.is_empty() { self.anybody() } else { members };
@@ -407,6 +408,21 @@ impl Upstream {
             (0..ready.len().min(2)).map(|_| ready.swap_remove(fastrand::usize(..ready.len()))).collect();
         chosen.sort_by_key(|member| member.load.running);
         chosen.into_iter().map(|member| member.runner.clone()).collect()
+    }
+
+    /// Anybody, and one of each other revision: in a roll that brings another Streamlit, only those that a page is from have its
+    /// scripts.
+    fn of_each_revision(&self) -> Vec<RunnerId> {
+        let mut chosen = self.anybody();
+        let view = self.view.borrow();
+        let mut revisions: HashSet<_> =
+            chosen.iter().filter_map(|runner| view.members.get(runner)).map(|member| &member.revision).collect();
+        for member in view.members.values().filter(|member| member.serves()) {
+            if chosen.len() < MAX_ASKED && revisions.insert(&member.revision) {
+                chosen.push(member.runner.clone());
+            }
+        }
+        chosen
     }
 
     fn serves(&self, runner: &RunnerId) -> bool {

@@ -41,7 +41,7 @@ pub(crate) async fn answer(pool: Pool, head: RequestHead, body: Streaming<HttpRe
         }
         Route::Agent => pool.first().await,
         Route::Media(file) => pool.for_media(file),
-        Route::Component(_) | Route::Any => pool.any().await,
+        Route::Component(_) | Route::Asset | Route::Any => pool.any().await,
     };
     if asks_only(&head) {
         return ask_around(&pool, &head, first, route.may_be_elsewhere()).await;

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // Nothing outside sees any of it.
 
 mod admission;
+mod assets;
 // What it tests is in programs that are built for AWS.
 #[cfg(feature = "aws")]
 mod aws;

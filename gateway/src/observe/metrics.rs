@@ -39,6 +39,9 @@ pub(crate) struct Metrics {
     runners: Family<Phase, Gauge>,
     waiting: Gauge,
     turned_away: Family<Reason, Counter>,
+    asset_hits: Counter,
+    asset_misses: Counter,
+    asset_memory: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,6 +90,9 @@ impl Default for Metrics {
             runners: Family::default(),
             waiting: Gauge::default(),
             turned_away: Family::default(),
+            asset_hits: Counter::default(),
+            asset_misses: Counter::default(),
+            asset_memory: Gauge::default(),
         };
         // Told from the start, so that the first of each is an increase.
         for code in CODES {
@@ -130,6 +136,10 @@ impl Metrics {
         let help = "Visitors who stand in the cluster's line, as last heard";
         gateway.register("waiting_visitors", help, self.waiting.clone());
         gateway.register("turned_away", "Visitors for whom there was no room", self.turned_away.clone());
+        gateway.register("asset_hits", "Files of the front end sent without a worker", self.asset_hits.clone());
+        gateway.register("asset_misses", "Files of the front end asked of a worker", self.asset_misses.clone());
+        let help = "Files of the front end that are kept";
+        gateway.register_with_unit("asset_memory", help, Unit::Bytes, self.asset_memory.clone());
     }
 
     pub(super) fn websockets(&self) -> u64 {
@@ -196,6 +206,21 @@ impl Metrics {
     /// There was no room for somebody who wanted a `page`, or a `session` without one.
     pub(crate) fn turned_away(&self, reason: &'static str) {
         self.turned_away.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A file of the front end was kept here.
+    pub(crate) fn asset_hit(&self) {
+        self.asset_hits.inc();
+    }
+
+    /// A worker was asked for a file of the front end.
+    pub(crate) fn asset_missed(&self) {
+        self.asset_misses.inc();
+    }
+
+    /// The front end's files take so much memory.
+    pub(crate) fn asset_memory(&self, bytes: u64) {
+        self.asset_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A session goes on elsewhere after a `handoff`, a `failure` or a `wakeup`, or `returned` as its state could not be read.

@@ -26,6 +26,8 @@ pub struct FleetLaunch {
     pub path: PathBuf,
     /// What the runners are told to be of; a hash of the app's folder otherwise.
     pub revision: Option<String>,
+    /// What the runners' workers run in.
+    pub python: PathBuf,
     pub runners: usize,
     pub gateways: usize,
     /// Workers of each runner.
@@ -49,6 +51,7 @@ impl FleetLaunch {
         Self {
             path: app(name),
             revision: None,
+            python: python(),
             runners: 3,
             gateways: 3,
             workers: 1,
@@ -156,6 +159,11 @@ impl Fleet {
         self.launch.env.push((name, value.to_owned()));
     }
 
+    /// Has runners that start from now on run their workers in another environment.
+    pub fn set_python(&mut self, python: PathBuf) {
+        self.launch.python = python;
+    }
+
     /// Runners in whose place others are counted.
     pub fn past_runners(&mut self) -> impl Iterator<Item = &mut Runner> {
         self.past.iter_mut()
@@ -229,7 +237,7 @@ impl Runner {
             .arg("runner")
             .arg(&launch.path)
             .arg("--python")
-            .arg(python())
+            .arg(&launch.python)
             .args(["--workers", &launch.workers.to_string(), "--name", &format!("r{number}")])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .args(["--advertise", &from_gateways.address().to_string()])

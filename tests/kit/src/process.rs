@@ -45,7 +45,7 @@ pub fn python() -> PathBuf {
 }
 
 /// The Python interpreter that `tests/setup` makes an environment for, whatever the tests use.
-pub(crate) fn own_python() -> PathBuf {
+pub fn own_python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-env/py/bin/python")
 }
 
