@@ -47,6 +47,9 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message, output
         {
             # A full collection after every run is most of what a click costs; see load.py.
             "runner.postScriptGC": False,
+            # As many as without it; but then Python asks the system how many processors there are
+            # for each run, which is a twentieth of what a small one costs.
+            "runner.parallelMaxWorkers": min(32, (os.cpu_count() or 1) + 4),
             "server.cookieSecret": init.cookie_secret,
             **({} if init.watch_sources else {"server.fileWatcherType": "none"}),
         }
@@ -138,6 +141,12 @@ def _notices() -> list[str]:
     notices = []
     if type(asyncio.get_running_loop()).__module__.split(".")[0] != "uvloop":
         notices.append("uvloop is not installed: clicks take longer and use more CPU.")
+    slow = streamlit_compat.slow_paths()
+    if slow:
+        notices.append(
+            f"Streamlit {streamlit.__version__} has changed inside ({', '.join(slow)}): clicks take"
+            " longer and use more CPU."
+        )
     if config.get_option("server.enableWebsocketCompression"):
         notices.append("server.enableWebsocketCompression has no effect yet.")
     return notices

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import operator
 import sys
 import threading
 import weakref
@@ -46,7 +45,13 @@ from streamlit.runtime.state.session_state import (
 )
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
-from streamfleet_worker import app_traces, streamlit_compat_cache, streamlit_compat_runs
+from streamfleet_worker import (
+    app_traces,
+    streamlit_compat_cache,
+    streamlit_compat_config,
+    streamlit_compat_runner,
+    streamlit_compat_runs,
+)
 from streamfleet_worker.core import Core
 from streamfleet_worker.errors import AppCannotRunError
 from streamfleet_worker.runs import Asked, Outcome, Reason, current, now_us
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
     from streamlit.web.server.starlette.starlette_app import App
 
     from streamfleet_worker.runs import Run, SessionRuns
+    from streamfleet_worker.threads import SessionThreads
     from streamfleet_worker.turns import Turns
 
 _LOGGER: Final = get_logger(__name__)
@@ -86,6 +92,12 @@ def check_streamlit() -> None:
             f"Streamlit {found} has changed inside: {', '.join(missing)} is not as Streamfleet"
             f" knows it. Use an earlier Streamlit (from {low} up), or a newer Streamfleet."
         )
+
+
+def slow_paths() -> list[str]:
+    """What of this Streamlit isn't as known, and only costs time."""
+    found = streamlit_compat_config.seams() + streamlit_compat_runner.seams()
+    return [name for name, ok in found if not ok]
 
 
 def _seams() -> list[tuple[str, bool]]:
@@ -117,8 +129,6 @@ def _seams() -> list[tuple[str, bool]]:
     ]
     found = streamlit_compat_cache.seams() + streamlit_compat_runs.seams()
     found += [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
-    option = config._config_options_template["server.port"]
-    found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
     if _HAS_RUN_DESCRIPTORS:
         found.append(("RunDescriptor", hasattr(scriptrunner, "RunDescriptor")))
     state = SessionState()
@@ -155,9 +165,6 @@ def _seams() -> list[tuple[str, bool]]:
             )
         )
     return found
-
-
-_VALUE_FUNCTION: Final = operator.attrgetter("_get_val_func")
 
 
 # --- Configuration ------------------------------------------------------------------------
@@ -199,7 +206,11 @@ def watch_config_files(flag_values: dict[str, Any]) -> None:
 
 
 def override_options(options: dict[str, Any]) -> None:
-    """Set options that the user has not set, now and after each reload of the configuration."""
+    """Set options that the user has not set, now and after each reload of the configuration.
+
+    Those that this Streamlit doesn't have are left out.
+    """
+    options = streamlit_compat_config.known_options(options)
 
     def apply(_path: str | None = None) -> None:
         for name, value in options.items():
@@ -309,6 +320,8 @@ class FleetAppSession(AppSession):
     # It goes on in another process, if it isn't there already.
     is_leaving: bool
     _fleet_logged_out: bool
+    # What its scripts run on.
+    _fleet_threads: SessionThreads
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
         """Nothing: the runtime's own loop must not take messages that leave another way."""
@@ -354,6 +367,11 @@ class FleetAppSession(AppSession):
         super().request_script_stop()
         if self.turns is not None and runner is not None:
             self.turns.let_go(runner)
+
+    def shutdown(self) -> None:
+        """End the session."""
+        super().shutdown()
+        self._fleet_threads.close()
 
     def clear_session_caches(self) -> None:
         """Clear what is cached for the session, unless only the connection is another."""
@@ -421,7 +439,7 @@ class FleetAppSession(AppSession):
     def _create_scriptrunner(self, initial_rerun_data: Any) -> None:
         if self.runs is not None:
             self.runs.ask_new(self._fleet_asked)
-        super()._create_scriptrunner(initial_rerun_data)
+        streamlit_compat_runner.create_scriptrunner(self, initial_rerun_data)
         if self.runs is not None and self._scriptrunner is not None:
             self.runs.made(self._scriptrunner)
 
@@ -657,6 +675,7 @@ def adopt(session: AppSession) -> FleetAppSession:
         adopted._fleet_events = collections.deque()
         adopted._fleet_drain_scheduled = False
         adopted._fleet_logged_out = False
+        adopted._fleet_threads = streamlit_compat_runner.threads_of(adopted.id)
         adopted.listener = None
         adopted.run_listener = None
         adopted.turns = None
@@ -927,9 +946,7 @@ class _NewSessionMessages:
 
     def __init__(self) -> None:
         self._template: ForwardMsg | None = None
-        self._fingerprint: list[Any] = []
-        self._options: dict[str, ConfigOption] | None = None
-        self._option_list: list[ConfigOption] = []
+        self._configuration = -1
         names = list(inspect.signature(AppSession._create_new_session_message).parameters)[1:]
         self._run_argument = names[1] if len(names) == 3 else None
         self._usable = names[:1] == ["page_script_hash"] and self._run_argument in {
@@ -946,8 +963,8 @@ class _NewSessionMessages:
     ) -> ForwardMsg:
         if not self._usable:
             return build(*args, **kwargs)
-        fingerprint = self._config_values()
-        if self._template is not None and fingerprint == self._fingerprint:
+        configuration = streamlit_compat_config.number()
+        if self._template is not None and configuration == self._configuration:
             return self._fill(session, self._template, *args, **kwargs)
 
         message = build(*args, **kwargs)
@@ -955,18 +972,10 @@ class _NewSessionMessages:
         # Proof on the spot that a message built from the template says the same. A version of
         # Streamlit that added something per run is served slower, not wrongly.
         if self._same(self._fill(session, template, *args, **kwargs), message):
-            self._template, self._fingerprint = template, fingerprint
+            self._template, self._configuration = template, configuration
         else:
             self._usable = False
         return message
-
-    def _config_values(self) -> list[Any]:
-        options = config.get_config_options()
-        if options is not self._options:
-            self._options, self._option_list = options, list(options.values())
-        # Setting an option replaces the function that gives its value. Comparing those takes
-        # microseconds; asking each of some 250 options for its value is what is to be avoided.
-        return list(map(_VALUE_FUNCTION, self._option_list))
 
     def _fill(
         self,
