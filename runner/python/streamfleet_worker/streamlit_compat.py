@@ -1,7 +1,7 @@
 """Every private name of Streamlit that the worker touches, and the check that they are there.
 
-Nothing is patched but what `streamlit_compat_cache` says: classes are subclassed, and what Streamlit
-hands out is configured. Where a name begins with an underscore it is used in the modules of this
+Nothing is patched but what `streamlit_compat_cache` and `streamlit_compat_charts` say: classes are
+subclassed, and what Streamlit hands out is configured. Where a name begins with an underscore it is used in the modules of this
 name and in no other, so that a new Streamlit release has one place to be compared with.
 """
 
@@ -48,6 +48,7 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamfleet_worker import (
     app_traces,
     streamlit_compat_cache,
+    streamlit_compat_charts,
     streamlit_compat_config,
     streamlit_compat_runner,
     streamlit_compat_runs,
@@ -600,6 +601,8 @@ class FleetAppSession(AppSession):
         self._fleet_drain_scheduled = False
         events = self._fleet_events
         was_running = self._scriptrunner is not None
+        # The script may have loaded it.
+        streamlit_compat_charts.look()
         while events:
             args, kwargs, run = events.popleft()
             event = kwargs.get("event")
