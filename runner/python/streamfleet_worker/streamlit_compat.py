@@ -59,6 +59,7 @@ from streamfleet_worker.runs import Asked, Outcome, Reason, current, now_us
 from streamfleet_worker.values import type_name
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -321,8 +322,11 @@ class FleetAppSession(AppSession):
     # It goes on in another process, if it isn't there already.
     is_leaving: bool
     _fleet_logged_out: bool
-    # What its scripts run on.
+    # What its scripts run on, and what its events are handled on.
     _fleet_threads: SessionThreads
+    _fleet_loop_thread: int
+    # Until then the messages of a run that has just begun may wait.
+    _fleet_timer: asyncio.TimerHandle | None
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
         """Nothing: the runtime's own loop must not take messages that leave another way."""
@@ -443,6 +447,23 @@ class FleetAppSession(AppSession):
         streamlit_compat_runner.create_scriptrunner(self, initial_rerun_data)
         if self.runs is not None and self._scriptrunner is not None:
             self.runs.made(self._scriptrunner)
+        self._let_messages_wait()
+
+    def _let_messages_wait(self) -> None:
+        """Handle what the script tells when it has ended, or so much later.
+
+        Most scripts end soon. Waking the event loop for the first that they tell would have it wait
+        for the interpreter, and send the browser two batches instead of one.
+        """
+        if not self._fleet_drain_scheduled and threading.get_ident() == self._fleet_loop_thread:
+            self._fleet_drain_scheduled = True
+            self._fleet_timer = self._event_loop.call_later(_FIRST_MESSAGES, self._drain_events)
+
+    def thread_rests(self) -> None:
+        """A run is over, and all is told of it. Called on its thread."""
+        if self._fleet_timer is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                self._event_loop.call_soon_threadsafe(self._drain_events)
 
     def _has_fragment(self, fragment_id: str) -> bool:
         return self._fragment_storage.contains(fragment_id)
@@ -580,6 +601,8 @@ class FleetAppSession(AppSession):
         else:
             outcome = Outcome.STOPPED
         run.end(outcome, streamlit_compat_runs.page_of(self))
+        # The script may have loaded it.
+        streamlit_compat_charts.look()
         return run
 
     def _look_at_failure(self, message: ForwardMsg) -> None:
@@ -599,10 +622,11 @@ class FleetAppSession(AppSession):
         # Cleared first: an event that comes from now on schedules another drain, which at worst
         # finds nothing.
         self._fleet_drain_scheduled = False
+        timer, self._fleet_timer = self._fleet_timer, None
+        if timer is not None:
+            timer.cancel()
         events = self._fleet_events
         was_running = self._scriptrunner is not None
-        # The script may have loaded it.
-        streamlit_compat_charts.look()
         while events:
             args, kwargs, run = events.popleft()
             event = kwargs.get("event")
@@ -667,6 +691,12 @@ class _EndOfThread:
 _on_this_thread = threading.local()
 
 
+def _on_thread_end(session: weakref.ref[FleetAppSession]) -> None:
+    adopted = session()
+    if adopted is not None:
+        adopted.thread_rests()
+
+
 def adopt(session: AppSession) -> FleetAppSession:
     """Make the session one of ours; its messages then wait until they are taken."""
     if isinstance(session, FleetAppSession):
@@ -678,7 +708,11 @@ def adopt(session: AppSession) -> FleetAppSession:
         adopted._fleet_events = collections.deque()
         adopted._fleet_drain_scheduled = False
         adopted._fleet_logged_out = False
-        adopted._fleet_threads = streamlit_compat_runner.threads_of(adopted.id)
+        adopted._fleet_loop_thread = threading.get_ident()
+        adopted._fleet_timer = None
+        adopted._fleet_threads = streamlit_compat_runner.threads_of(
+            adopted.id, functools.partial(_on_thread_end, weakref.ref(adopted))
+        )
         adopted.listener = None
         adopted.run_listener = None
         adopted.turns = None
@@ -721,6 +755,9 @@ def is_running(session: AppSession) -> bool:
     return session._state == AppSessionState.APP_IS_RUNNING
 
 
+# How long the first messages of a run may wait for the others, in seconds. What the loop sleeps in
+# plain Streamlit before it sends any is more.
+_FIRST_MESSAGES: Final = 0.003
 # Messages from the browser that change a session's state though no script runs.
 _CHANGE_WITHOUT_RUN: Final = frozenset({"clear_cache", "set_run_on_save"})
 # The place of the container of toasts among the page's containers.

@@ -48,9 +48,9 @@ def seams() -> list[tuple[str, bool]]:
 _threads: weakref.WeakValueDictionary[str, SessionThreads] = weakref.WeakValueDictionary()
 
 
-def threads_of(session_id: str) -> SessionThreads:
-    """Threads for a session, to be kept by it."""
-    threads = _threads[session_id] = SessionThreads()
+def threads_of(session_id: str, ended: Callable[[], None]) -> SessionThreads:
+    """Threads for a session, to be kept by it. `ended` is called on them after each run."""
+    threads = _threads[session_id] = SessionThreads(ended)
     return threads
 
 

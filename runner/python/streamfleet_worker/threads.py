@@ -36,8 +36,9 @@ class SessionThreads:
     _lock: Final = threading.Lock()
     _count = 0
 
-    def __init__(self) -> None:
-        """There is none yet."""
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """There is none yet. `ended` is called on each of them after a run, and is to be quick."""
+        self.ended = ended
         self._waiting: _ScriptThread | None = None
         self._closed = False
 
@@ -104,9 +105,10 @@ class _ScriptThread(threading.Thread):
             # A new thread's context is empty.
             contextvars.Context().run(work)
             del work
-            if _hooks() != hooks or not self._forget(attributes):
-                return
-            if not self._session.offer(self):
+            waits = _hooks() == hooks and self._forget(attributes) and self._session.offer(self)
+            # Last, as whoever is woken by it needs the interpreter.
+            self._session.ended()
+            if not waits:
                 return
             work = self._wait()
 
