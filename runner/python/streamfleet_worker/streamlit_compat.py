@@ -304,6 +304,7 @@ class FleetAppSession(AppSession):
     # What a script's thread tells, and the run that begins or ends with it.
     _fleet_events: collections.deque[tuple[tuple[Any, ...], dict[str, Any], Run | None]]
     _fleet_drain_scheduled: bool
+    _fleet_draining: bool
     listener: SessionListener | None
     run_listener: RunListener | None
     # Where only so many scripts run at a time.
@@ -444,10 +445,10 @@ class FleetAppSession(AppSession):
     def _create_scriptrunner(self, initial_rerun_data: Any) -> None:
         if self.runs is not None:
             self.runs.ask_new(self._fleet_asked)
+        self._let_messages_wait()
         streamlit_compat_runner.create_scriptrunner(self, initial_rerun_data)
         if self.runs is not None and self._scriptrunner is not None:
             self.runs.made(self._scriptrunner)
-        self._let_messages_wait()
 
     def _let_messages_wait(self) -> None:
         """Handle what the script tells when it has ended, or so much later.
@@ -613,10 +614,10 @@ class FleetAppSession(AppSession):
     def _run_is_over(self, run: Run, *, superseded: bool) -> None:
         assert self.runs is not None
         self.runs.over(run, superseded=superseded)
-        if self.listener is not None:
-            self.listener.on_run_over()
-        else:
+        if self.listener is None:
             self.runs.report()
+        elif not self._fleet_draining:
+            self.listener.on_run_over()
 
     def _drain_events(self) -> None:
         # Cleared first: an event that comes from now on schedules another drain, which at worst
@@ -625,12 +626,37 @@ class FleetAppSession(AppSession):
         timer, self._fleet_timer = self._fleet_timer, None
         if timer is not None:
             timer.cancel()
-        events = self._fleet_events
+        if not self._fleet_events:
+            return
         was_running = self._scriptrunner is not None
+        # The listener is told at the end, once.
+        self._fleet_draining = True
+        try:
+            is_over = self._handle_events()
+        finally:
+            self._fleet_draining = False
+        listener = self.listener
+        if listener is None:
+            return
+        if was_running and self._scriptrunner is None:
+            listener.on_rest()
+        elif is_over:
+            listener.on_run_over()
+        else:
+            listener.on_messages()
+
+    def _handle_events(self) -> bool:
+        """Have Streamlit handle what the script's thread has told; whether a run is over."""
+        is_over = False
+        events = self._fleet_events
         while events:
             args, kwargs, run = events.popleft()
             event = kwargs.get("event")
             is_current = args[0] is self._scriptrunner
+            if event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG and is_current:
+                # Most of them are, and nothing else is done for them.
+                self._enqueue_forward_msg(kwargs["forward_msg"])
+                continue
             begins = event == ScriptRunnerEvent.SCRIPT_STARTED
             if run is not None and begins and is_current and self.runs is not None:
                 self.runs.began(run)
@@ -648,8 +674,8 @@ class FleetAppSession(AppSession):
                 )
             if run is not None and not begins:
                 self._run_is_over(run, superseded=not is_current)
-        if was_running and self._scriptrunner is None and self.listener is not None:
-            self.listener.on_rest()
+                is_over = True
+        return is_over
 
     def thread_ended(self, runner: ScriptRunner) -> None:
         """Come to rest also when a script has ended its thread, as `sys.exit` does."""
@@ -706,7 +732,7 @@ def adopt(session: AppSession) -> FleetAppSession:
         assert isinstance(session, FleetAppSession)
         adopted = session
         adopted._fleet_events = collections.deque()
-        adopted._fleet_drain_scheduled = False
+        adopted._fleet_drain_scheduled = adopted._fleet_draining = False
         adopted._fleet_logged_out = False
         adopted._fleet_loop_thread = threading.get_ident()
         adopted._fleet_timer = None
@@ -736,7 +762,7 @@ def adopt(session: AppSession) -> FleetAppSession:
 
 
 def _on_messages(session: FleetAppSession) -> None:
-    if session.listener is not None:
+    if session.listener is not None and not session._fleet_draining:
         session.listener.on_messages()
 
 

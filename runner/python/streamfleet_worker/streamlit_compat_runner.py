@@ -35,6 +35,10 @@ def seams() -> list[tuple[str, bool]]:
             {"_script_thread", "_run_script_thread", "Thread"} <= start,
         ),
         (
+            "ScriptRunner.on_event",
+            {"on_event", "Signal"} <= set(ScriptRunner.__init__.__code__.co_names),
+        ),
+        (
             "ScriptRunner._run_script: create_page_profile_message",
             "create_page_profile_message" in ScriptRunner._run_script.__code__.co_names,
         ),
@@ -54,8 +58,37 @@ def threads_of(session_id: str, ended: Callable[[], None]) -> SessionThreads:
     return threads
 
 
+class _Receivers:
+    """A signal as a runner has one, for the one receiver that it gets, which is its session.
+
+    Streamlit's keeps weak references, and looks for each message which of them are still good.
+    """
+
+    def __init__(self) -> None:
+        self._receivers: list[Callable[..., Any]] = []
+
+    def connect(self, receiver: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """Have it called."""
+        self._receivers.append(receiver)
+        return receiver
+
+    def disconnect(self, receiver: Callable[..., Any]) -> None:
+        """Have it called no more."""
+        self._receivers.remove(receiver)
+
+    def send(self, sender: Any = None, /, **event: Any) -> None:
+        """Tell of an event."""
+        for receiver in self._receivers:
+            receiver(sender, **event)
+
+
 class FleetScriptRunner(ScriptRunner):
     """Runs a script on its session's thread."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what Streamlit makes it with."""
+        super().__init__(*args, **kwargs)
+        self.on_event: Any = _Receivers()
 
     def start(self) -> None:
         """Begin, on a thread of its own or one that waits for its session's next run."""
