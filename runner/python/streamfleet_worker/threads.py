@@ -4,8 +4,9 @@ Streamlit makes a thread for each run, which costs a sixth of what a small app's
 system's thread, its stack and its end. Here a session's thread waits a while for the session's
 next run. It is nobody else's, and each run finds it as if it were new: what Python keeps for a
 thread (`threading.local`, context variables, the thread object's attributes) is dropped after each.
-What a library written in C keeps for a thread, such as `torch.set_grad_enabled`, is not, as it isn't
-between a run and what `st.rerun` makes of it.
+Where Python has no way to do that, as from 3.13 on, each run has a thread of its own. What a library
+written in C keeps for a thread, such as `torch.set_grad_enabled`, is not dropped, as it isn't between
+a run and what `st.rerun` makes of it.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class _ScriptThread(threading.Thread):
     def __init__(self, session: SessionThreads) -> None:
         super().__init__(name=_NAME, daemon=True)
         self._session = session
+        if hasattr(self, "_started"):
+            self._started = _Unwaited()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def begin(self, work: Callable[[], None]) -> None:
@@ -124,11 +127,25 @@ class _ScriptThread(threading.Thread):
         for name in vars(self).keys() - attributes.keys():
             del vars(self)[name]
         self.name = _NAME
-        locals_of_thread = _thread_state()
-        if locals_of_thread is None:
-            return False
-        locals_of_thread.clear()
+        _probe.is_there = True
+        _drop_locals()
+        return not hasattr(_probe, "is_there")
+
+
+class _Unwaited(threading.Event):
+    """Is set by a thread that has started, which nobody waits for.
+
+    Python has whoever starts a thread wait for it, which takes two switches between them.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Go on at once."""
+        del timeout
         return True
+
+
+# Shows whether what `threading.local` holds has been dropped.
+_probe: Final = threading.local()
 
 
 def _hooks() -> tuple[object, object]:
@@ -136,14 +153,13 @@ def _hooks() -> tuple[object, object]:
     return sys.gettrace(), sys.getprofile()
 
 
-def _thread_state() -> dict[object, object] | None:
-    """Where Python keeps what `threading.local` holds for this thread, and drops at its end."""
+def _drop_locals() -> None:
+    """Drop what `threading.local` holds for this thread, as Python does at its end; up to 3.12."""
     address = _get_dict()
-    if not address:
-        return None
-    # As a pointer, since it is lent: ctypes would take a returned object for given.
-    found: dict[object, object] = ctypes.cast(address, ctypes.py_object).value
-    return found
+    if address:
+        # As a pointer, since it is lent: ctypes would take a returned object for given.
+        kept: dict[object, object] = ctypes.cast(address, ctypes.py_object).value
+        kept.clear()
 
 
 _get_dict: Final = ctypes.pythonapi.PyThreadState_GetDict
