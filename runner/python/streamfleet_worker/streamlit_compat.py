@@ -326,7 +326,7 @@ class FleetAppSession(AppSession):
     # What its scripts run on, and what its events are handled on.
     _fleet_threads: SessionThreads
     _fleet_loop_thread: int
-    # Until then the messages of a run that has just begun may wait.
+    # Until then what a script tells may wait.
     _fleet_timer: asyncio.TimerHandle | None
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
@@ -451,14 +451,15 @@ class FleetAppSession(AppSession):
             self.runs.made(self._scriptrunner)
 
     def _let_messages_wait(self) -> None:
-        """Handle what the script tells when it has ended, or so much later.
+        """Handle what the script tells from now on when it has ended, or so much later.
 
         Most scripts end soon. Waking the event loop for the first that they tell would have it wait
-        for the interpreter, and send the browser two batches instead of one.
+        for the interpreter, and send the browser two batches instead of one. A script that has told
+        nothing meanwhile wakes it at once when it does.
         """
         if not self._fleet_drain_scheduled and threading.get_ident() == self._fleet_loop_thread:
             self._fleet_drain_scheduled = True
-            self._fleet_timer = self._event_loop.call_later(_FIRST_MESSAGES, self._drain_events)
+            self._fleet_timer = self._event_loop.call_later(_PATIENCE, self._drain_events)
 
     def thread_rests(self) -> None:
         """A run is over, and all is told of it. Called on its thread."""
@@ -635,6 +636,8 @@ class FleetAppSession(AppSession):
             is_over = self._handle_events()
         finally:
             self._fleet_draining = False
+        if self._scriptrunner is not None:
+            self._let_messages_wait()
         listener = self.listener
         if listener is None:
             return
@@ -781,9 +784,9 @@ def is_running(session: AppSession) -> bool:
     return session._state == AppSessionState.APP_IS_RUNNING
 
 
-# How long the first messages of a run may wait for the others, in seconds. What the loop sleeps in
-# plain Streamlit before it sends any is more.
-_FIRST_MESSAGES: Final = 0.003
+# How long what a script tells may wait for what it tells next, in seconds. Plain Streamlit sleeps for
+# longer before it sends anything.
+_PATIENCE: Final = 0.003
 # Messages from the browser that change a session's state though no script runs.
 _CHANGE_WITHOUT_RUN: Final = frozenset({"clear_cache", "set_run_on_save"})
 # The place of the container of toasts among the page's containers.

@@ -22,7 +22,7 @@ class Reader(Browser):
 
 def test_a_short_run_is_one_batch(app, monkeypatch):
     # Long enough for this machine, whatever else it does.
-    monkeypatch.setattr(streamlit_compat, "_FIRST_MESSAGES", 5.0)
+    monkeypatch.setattr(streamlit_compat, "_PATIENCE", 5.0)
     path = app("for i in range(5):\n    st.text(i)\n")
 
     async def scenario():
