@@ -276,7 +276,10 @@ class SessionListener(Protocol):
         """There are messages for the browser. Callable from any thread."""
 
     def on_rest(self) -> None:
-        """The script has come to an end, and no other run is asked for."""
+        """The script has come to an end, and no other run is asked for.
+
+        Runs that are over with it are to be reported, as in `on_run_over`.
+        """
 
     def on_run_over(self) -> None:
         """A run is over, and to be reported once all that it has sent is on its way."""
