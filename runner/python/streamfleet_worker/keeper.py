@@ -646,6 +646,8 @@ class Keeper:
     def _deliver(self) -> None:
         if self._outbox is not None:
             self._outbox.flush()
+        else:
+            self.runs.report()
 
     def _poke(self) -> None:
         if self._stream is not None:

@@ -104,6 +104,7 @@ class _Probe:
 
     def on_rest(self) -> None:
         """The script has come to rest."""
+        self.on_run_over()
         if self._probed.exception_type:
             self._probed.message = _message_of(self._session.take_messages())[:_MESSAGE]
         self._finish()

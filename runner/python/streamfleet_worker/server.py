@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Streamlit's own default for how often a WebSocket is pinged, in seconds.
 _DEFAULT_PING_SECONDS = 30
+# How many more objects have been made than are gone when Python looks for garbage among the newest.
+_OBJECTS_BEFORE_COLLECTION = 10_000
 
 
 async def serve(wire: Wire, control_socket: socket.socket, init: Message, output: Output) -> int:
@@ -47,6 +49,9 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message, output
         {
             # A full collection after every run is most of what a click costs; see load.py.
             "runner.postScriptGC": False,
+            # As many as without it; but then Python asks the system how many processors there are
+            # for each run, which is a twentieth of what a small one costs.
+            "runner.parallelMaxWorkers": min(32, (os.cpu_count() or 1) + 4),
             "server.cookieSecret": init.cookie_secret,
             **({} if init.watch_sources else {"server.fileWatcherType": "none"}),
         }
@@ -71,6 +76,7 @@ async def serve(wire: Wire, control_socket: socket.socket, init: Message, output
     # What is loaded by now stays; collections needn't look at it again.
     gc.collect()
     gc.freeze()
+    _collect_less_often()
     control.send(ready=_ready(wire))
     await control.stop_requested.wait()
 
@@ -94,6 +100,18 @@ def _allow_many_connections() -> None:
     # Some systems cap it lower than they say; the soft limit then stays.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _collect_less_often() -> None:
+    """Let more objects be made between two collections, unless the app has said how many.
+
+    Python's default is for programs of a few megabytes: a dashboard's run has it look hundreds of
+    times for garbage that isn't there, for a tenth of its time. Once the worker is idle it looks
+    anyway; see load.py.
+    """
+    first, *others = gc.get_threshold()
+    if 0 < first < _OBJECTS_BEFORE_COLLECTION:
+        gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, *others)
 
 
 def _set_public_port(port: int) -> None:
@@ -138,6 +156,12 @@ def _notices() -> list[str]:
     notices = []
     if type(asyncio.get_running_loop()).__module__.split(".")[0] != "uvloop":
         notices.append("uvloop is not installed: clicks take longer and use more CPU.")
+    slow = streamlit_compat.slow_paths()
+    if slow:
+        notices.append(
+            f"Streamlit {streamlit.__version__} has changed inside ({', '.join(slow)}): clicks take"
+            " longer and use more CPU."
+        )
     if config.get_option("server.enableWebsocketCompression"):
         notices.append("server.enableWebsocketCompression has no effect yet.")
     return notices

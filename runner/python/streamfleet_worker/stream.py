@@ -44,6 +44,8 @@ class StreamConnection(asyncio.Protocol):
         self._reading = True
         self._writable = asyncio.Event()
         self._writable.set()
+        # What is to be written with what comes next, or soon.
+        self._held: list[bytes] = []
 
     # --- asyncio.Protocol -----------------------------------------------------------------
 
@@ -102,8 +104,26 @@ class StreamConnection(asyncio.Protocol):
 
     def send(self, **kind: Message) -> None:
         """Send an event, given as the one keyword of its kind."""
-        if self._transport is not None:
-            self._transport.write(frame(self._wire.stream_event(**kind)))
+        if self._transport is None:
+            return
+        data = frame(self._wire.stream_event(**kind))
+        if self._held:
+            data = b"".join((*self._held, data))
+            self._held.clear()
+        self._transport.write(data)
+
+    def send_soon(self, **kind: Message) -> None:
+        """Send an event that is in no hurry together with the next one, if that comes at once."""
+        if self._transport is None:
+            return
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._send_held)
+        self._held.append(frame(self._wire.stream_event(**kind)))
+
+    def _send_held(self) -> None:
+        if self._held and self._transport is not None:
+            self._transport.write(b"".join(self._held))
+        self._held.clear()
 
     def send_batch(self, messages: list[bytes], size: int) -> None:
         """Send messages of Streamlit's, of this size together in bytes."""
@@ -118,6 +138,7 @@ class StreamConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close once everything sent is on its way."""
+        self._send_held()
         if self._transport is not None:
             self._transport.close()
 

@@ -1,7 +1,7 @@
 """Every private name of Streamlit that the worker touches, and the check that they are there.
 
-Nothing is patched but what `streamlit_compat_cache` says: classes are subclassed, and what Streamlit
-hands out is configured. Where a name begins with an underscore it is used in the modules of this
+Nothing is patched but what `streamlit_compat_cache` and `streamlit_compat_charts` say: classes are
+subclassed, and what Streamlit hands out is configured. Where a name begins with an underscore it is used in the modules of this
 name and in no other, so that a new Streamlit release has one place to be compared with.
 """
 
@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import operator
 import sys
 import threading
 import weakref
@@ -46,13 +45,21 @@ from streamlit.runtime.state.session_state import (
 )
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
-from streamfleet_worker import app_traces, streamlit_compat_cache, streamlit_compat_runs
+from streamfleet_worker import (
+    app_traces,
+    streamlit_compat_cache,
+    streamlit_compat_charts,
+    streamlit_compat_config,
+    streamlit_compat_runner,
+    streamlit_compat_runs,
+)
 from streamfleet_worker.core import Core
 from streamfleet_worker.errors import AppCannotRunError
 from streamfleet_worker.runs import Asked, Outcome, Reason, current, now_us
 from streamfleet_worker.values import type_name
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -61,6 +68,7 @@ if TYPE_CHECKING:
     from streamlit.web.server.starlette.starlette_app import App
 
     from streamfleet_worker.runs import Run, SessionRuns
+    from streamfleet_worker.threads import SessionThreads
     from streamfleet_worker.turns import Turns
 
 _LOGGER: Final = get_logger(__name__)
@@ -86,6 +94,12 @@ def check_streamlit() -> None:
             f"Streamlit {found} has changed inside: {', '.join(missing)} is not as Streamfleet"
             f" knows it. Use an earlier Streamlit (from {low} up), or a newer Streamfleet."
         )
+
+
+def slow_paths() -> list[str]:
+    """What of this Streamlit isn't as known, and only costs time."""
+    found = streamlit_compat_config.seams() + streamlit_compat_runner.seams()
+    return [name for name, ok in found if not ok]
 
 
 def _seams() -> list[tuple[str, bool]]:
@@ -117,8 +131,6 @@ def _seams() -> list[tuple[str, bool]]:
     ]
     found = streamlit_compat_cache.seams() + streamlit_compat_runs.seams()
     found += [(f"{owner}.{name}", hasattr(thing, name)) for owner, thing, name in names]
-    option = config._config_options_template["server.port"]
-    found.append(("ConfigOption._get_val_func", hasattr(option, "_get_val_func")))
     if _HAS_RUN_DESCRIPTORS:
         found.append(("RunDescriptor", hasattr(scriptrunner, "RunDescriptor")))
     state = SessionState()
@@ -155,9 +167,6 @@ def _seams() -> list[tuple[str, bool]]:
             )
         )
     return found
-
-
-_VALUE_FUNCTION: Final = operator.attrgetter("_get_val_func")
 
 
 # --- Configuration ------------------------------------------------------------------------
@@ -199,7 +208,11 @@ def watch_config_files(flag_values: dict[str, Any]) -> None:
 
 
 def override_options(options: dict[str, Any]) -> None:
-    """Set options that the user has not set, now and after each reload of the configuration."""
+    """Set options that the user has not set, now and after each reload of the configuration.
+
+    Those that this Streamlit doesn't have are left out.
+    """
+    options = streamlit_compat_config.known_options(options)
 
     def apply(_path: str | None = None) -> None:
         for name, value in options.items():
@@ -263,7 +276,10 @@ class SessionListener(Protocol):
         """There are messages for the browser. Callable from any thread."""
 
     def on_rest(self) -> None:
-        """The script has come to an end, and no other run is asked for."""
+        """The script has come to an end, and no other run is asked for.
+
+        Runs that are over with it are to be reported, as in `on_run_over`.
+        """
 
     def on_run_over(self) -> None:
         """A run is over, and to be reported once all that it has sent is on its way."""
@@ -291,6 +307,7 @@ class FleetAppSession(AppSession):
     # What a script's thread tells, and the run that begins or ends with it.
     _fleet_events: collections.deque[tuple[tuple[Any, ...], dict[str, Any], Run | None]]
     _fleet_drain_scheduled: bool
+    _fleet_draining: bool
     listener: SessionListener | None
     run_listener: RunListener | None
     # Where only so many scripts run at a time.
@@ -309,6 +326,11 @@ class FleetAppSession(AppSession):
     # It goes on in another process, if it isn't there already.
     is_leaving: bool
     _fleet_logged_out: bool
+    # What its scripts run on, and what its events are handled on.
+    _fleet_threads: SessionThreads
+    _fleet_loop_thread: int
+    # Until then what a script tells may wait.
+    _fleet_timer: asyncio.TimerHandle | None
 
     def flush_browser_queue(self) -> list[ForwardMsg]:
         """Nothing: the runtime's own loop must not take messages that leave another way."""
@@ -354,6 +376,11 @@ class FleetAppSession(AppSession):
         super().request_script_stop()
         if self.turns is not None and runner is not None:
             self.turns.let_go(runner)
+
+    def shutdown(self) -> None:
+        """End the session."""
+        super().shutdown()
+        self._fleet_threads.close()
 
     def clear_session_caches(self) -> None:
         """Clear what is cached for the session, unless only the connection is another."""
@@ -421,9 +448,27 @@ class FleetAppSession(AppSession):
     def _create_scriptrunner(self, initial_rerun_data: Any) -> None:
         if self.runs is not None:
             self.runs.ask_new(self._fleet_asked)
-        super()._create_scriptrunner(initial_rerun_data)
+        self._let_messages_wait()
+        streamlit_compat_runner.create_scriptrunner(self, initial_rerun_data)
         if self.runs is not None and self._scriptrunner is not None:
             self.runs.made(self._scriptrunner)
+
+    def _let_messages_wait(self) -> None:
+        """Handle what the script tells from now on when it has ended, or so much later.
+
+        Most scripts end soon. Waking the event loop for the first that they tell would have it wait
+        for the interpreter, and send the browser two batches instead of one. A script that has told
+        nothing meanwhile wakes it at once when it does.
+        """
+        if not self._fleet_drain_scheduled and threading.get_ident() == self._fleet_loop_thread:
+            self._fleet_drain_scheduled = True
+            self._fleet_timer = self._event_loop.call_later(_PATIENCE, self._drain_events)
+
+    def thread_rests(self) -> None:
+        """A run is over, and all is told of it. Called on its thread."""
+        if self._fleet_timer is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                self._event_loop.call_soon_threadsafe(self._drain_events)
 
     def _has_fragment(self, fragment_id: str) -> bool:
         return self._fragment_storage.contains(fragment_id)
@@ -561,6 +606,8 @@ class FleetAppSession(AppSession):
         else:
             outcome = Outcome.STOPPED
         run.end(outcome, streamlit_compat_runs.page_of(self))
+        # The script may have loaded it.
+        streamlit_compat_charts.look()
         return run
 
     def _look_at_failure(self, message: ForwardMsg) -> None:
@@ -571,21 +618,51 @@ class FleetAppSession(AppSession):
     def _run_is_over(self, run: Run, *, superseded: bool) -> None:
         assert self.runs is not None
         self.runs.over(run, superseded=superseded)
-        if self.listener is not None:
-            self.listener.on_run_over()
-        else:
+        if self.listener is None:
             self.runs.report()
+        elif not self._fleet_draining:
+            self.listener.on_run_over()
 
     def _drain_events(self) -> None:
         # Cleared first: an event that comes from now on schedules another drain, which at worst
         # finds nothing.
         self._fleet_drain_scheduled = False
-        events = self._fleet_events
+        timer, self._fleet_timer = self._fleet_timer, None
+        if timer is not None:
+            timer.cancel()
+        if not self._fleet_events:
+            return
         was_running = self._scriptrunner is not None
+        # The listener is told at the end, once.
+        self._fleet_draining = True
+        try:
+            is_over = self._handle_events()
+        finally:
+            self._fleet_draining = False
+        if self._scriptrunner is not None:
+            self._let_messages_wait()
+        listener = self.listener
+        if listener is None:
+            return
+        if was_running and self._scriptrunner is None:
+            listener.on_rest()
+        elif is_over:
+            listener.on_run_over()
+        else:
+            listener.on_messages()
+
+    def _handle_events(self) -> bool:
+        """Have Streamlit handle what the script's thread has told; whether a run is over."""
+        is_over = False
+        events = self._fleet_events
         while events:
             args, kwargs, run = events.popleft()
             event = kwargs.get("event")
             is_current = args[0] is self._scriptrunner
+            if event == ScriptRunnerEvent.ENQUEUE_FORWARD_MSG and is_current:
+                # Most of them are, and nothing else is done for them.
+                self._enqueue_forward_msg(kwargs["forward_msg"])
+                continue
             begins = event == ScriptRunnerEvent.SCRIPT_STARTED
             if run is not None and begins and is_current and self.runs is not None:
                 self.runs.began(run)
@@ -603,8 +680,8 @@ class FleetAppSession(AppSession):
                 )
             if run is not None and not begins:
                 self._run_is_over(run, superseded=not is_current)
-        if was_running and self._scriptrunner is None and self.listener is not None:
-            self.listener.on_rest()
+                is_over = True
+        return is_over
 
     def thread_ended(self, runner: ScriptRunner) -> None:
         """Come to rest also when a script has ended its thread, as `sys.exit` does."""
@@ -646,6 +723,12 @@ class _EndOfThread:
 _on_this_thread = threading.local()
 
 
+def _on_thread_end(session: weakref.ref[FleetAppSession]) -> None:
+    adopted = session()
+    if adopted is not None:
+        adopted.thread_rests()
+
+
 def adopt(session: AppSession) -> FleetAppSession:
     """Make the session one of ours; its messages then wait until they are taken."""
     if isinstance(session, FleetAppSession):
@@ -655,8 +738,13 @@ def adopt(session: AppSession) -> FleetAppSession:
         assert isinstance(session, FleetAppSession)
         adopted = session
         adopted._fleet_events = collections.deque()
-        adopted._fleet_drain_scheduled = False
+        adopted._fleet_drain_scheduled = adopted._fleet_draining = False
         adopted._fleet_logged_out = False
+        adopted._fleet_loop_thread = threading.get_ident()
+        adopted._fleet_timer = None
+        adopted._fleet_threads = streamlit_compat_runner.threads_of(
+            adopted.id, functools.partial(_on_thread_end, weakref.ref(adopted))
+        )
         adopted.listener = None
         adopted.run_listener = None
         adopted.turns = None
@@ -680,7 +768,7 @@ def adopt(session: AppSession) -> FleetAppSession:
 
 
 def _on_messages(session: FleetAppSession) -> None:
-    if session.listener is not None:
+    if session.listener is not None and not session._fleet_draining:
         session.listener.on_messages()
 
 
@@ -699,6 +787,9 @@ def is_running(session: AppSession) -> bool:
     return session._state == AppSessionState.APP_IS_RUNNING
 
 
+# How long what a script tells may wait for what it tells next, in seconds. Plain Streamlit sleeps for
+# longer before it sends anything.
+_PATIENCE: Final = 0.003
 # Messages from the browser that change a session's state though no script runs.
 _CHANGE_WITHOUT_RUN: Final = frozenset({"clear_cache", "set_run_on_save"})
 # The place of the container of toasts among the page's containers.
@@ -927,9 +1018,7 @@ class _NewSessionMessages:
 
     def __init__(self) -> None:
         self._template: ForwardMsg | None = None
-        self._fingerprint: list[Any] = []
-        self._options: dict[str, ConfigOption] | None = None
-        self._option_list: list[ConfigOption] = []
+        self._configuration = -1
         names = list(inspect.signature(AppSession._create_new_session_message).parameters)[1:]
         self._run_argument = names[1] if len(names) == 3 else None
         self._usable = names[:1] == ["page_script_hash"] and self._run_argument in {
@@ -946,8 +1035,8 @@ class _NewSessionMessages:
     ) -> ForwardMsg:
         if not self._usable:
             return build(*args, **kwargs)
-        fingerprint = self._config_values()
-        if self._template is not None and fingerprint == self._fingerprint:
+        configuration = streamlit_compat_config.number()
+        if self._template is not None and configuration == self._configuration:
             return self._fill(session, self._template, *args, **kwargs)
 
         message = build(*args, **kwargs)
@@ -955,18 +1044,10 @@ class _NewSessionMessages:
         # Proof on the spot that a message built from the template says the same. A version of
         # Streamlit that added something per run is served slower, not wrongly.
         if self._same(self._fill(session, template, *args, **kwargs), message):
-            self._template, self._fingerprint = template, fingerprint
+            self._template, self._configuration = template, configuration
         else:
             self._usable = False
         return message
-
-    def _config_values(self) -> list[Any]:
-        options = config.get_config_options()
-        if options is not self._options:
-            self._options, self._option_list = options, list(options.values())
-        # Setting an option replaces the function that gives its value. Comparing those takes
-        # microseconds; asking each of some 250 options for its value is what is to be avoided.
-        return list(map(_VALUE_FUNCTION, self._option_list))
 
     def _fill(
         self,

@@ -285,7 +285,8 @@ class WebSocketStream:
 
     def send_report(self, run: Message) -> None:
         """Say what a run of the session's script was."""
-        self._connection.send(run=run)
+        # A snapshot follows most of them.
+        self._connection.send_soon(run=run)
 
     def send_snapshot(self, snapshot: Message) -> None:
         """Send a snapshot of the session."""

@@ -1,0 +1,113 @@
+"""The part of `streamlit_compat` that is about what runs a script: private names, and their check.
+
+A session makes a `ScriptRunner` for each of its runs, in the midst of a method. `FleetAppSession`
+has that method with another class in it; so does that class with the method that runs the script.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.scriptrunner import ScriptRunner
+
+from streamfleet_worker import streamlit_compat_config
+from streamfleet_worker.rebinding import rebound
+from streamfleet_worker.threads import SessionThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def seams() -> list[tuple[str, bool]]:
+    """What this module builds on, and whether this Streamlit has it."""
+    start = set(ScriptRunner.start.__code__.co_names)
+    profile = inspect.signature(streamlit_compat_config.create_page_profile_message).parameters
+    return [
+        (
+            "AppSession._create_scriptrunner: ScriptRunner",
+            {"ScriptRunner", "start"} <= set(AppSession._create_scriptrunner.__code__.co_names),
+        ),
+        (
+            "ScriptRunner.start",
+            {"_script_thread", "_run_script_thread", "Thread"} <= start,
+        ),
+        (
+            "ScriptRunner.on_event",
+            {"on_event", "Signal"} <= set(ScriptRunner.__init__.__code__.co_names),
+        ),
+        (
+            "ScriptRunner._run_script: create_page_profile_message",
+            "create_page_profile_message" in ScriptRunner._run_script.__code__.co_names,
+        ),
+        (
+            "create_page_profile_message()",
+            {"commands", "exec_time", "prep_time", "uncaught_exception"} <= set(profile),
+        ),
+    ]
+
+
+_threads: weakref.WeakValueDictionary[str, SessionThreads] = weakref.WeakValueDictionary()
+
+
+def threads_of(session_id: str, ended: Callable[[], None]) -> SessionThreads:
+    """Threads for a session, to be kept by it. `ended` is called on them after each run."""
+    threads = _threads[session_id] = SessionThreads(ended)
+    return threads
+
+
+class _Receivers:
+    """A signal as a runner has one, for the one receiver that it gets, which is its session.
+
+    Streamlit's keeps weak references, and looks for each message which of them are still good.
+    """
+
+    def __init__(self) -> None:
+        self._receivers: list[Callable[..., Any]] = []
+
+    def connect(self, receiver: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """Have it called."""
+        self._receivers.append(receiver)
+        return receiver
+
+    def disconnect(self, receiver: Callable[..., Any]) -> None:
+        """Have it called no more."""
+        self._receivers.remove(receiver)
+
+    def send(self, sender: Any = None, /, **event: Any) -> None:
+        """Tell of an event."""
+        for receiver in self._receivers:
+            receiver(sender, **event)
+
+
+class FleetScriptRunner(ScriptRunner):
+    """Runs a script on its session's thread."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what Streamlit makes it with."""
+        super().__init__(*args, **kwargs)
+        self.on_event: Any = _Receivers()
+
+    def start(self) -> None:
+        """Begin, on a thread of its own or one that waits for its session's next run."""
+        threads = _threads.get(self._session_id)
+        if threads is None or self._script_thread is not None:
+            super().start()
+            return
+        self._script_thread = thread = threads.take()
+        thread.begin(self._run_script_thread)
+
+    _run_script = rebound(
+        ScriptRunner._run_script,
+        create_page_profile_message=streamlit_compat_config.create_page_profile_message,
+    )
+
+
+# As `AppSession` has it, with a runner of ours where Streamlit is as known.
+create_scriptrunner: Final[Callable[[Any, Any], None]] = (
+    rebound(AppSession._create_scriptrunner, ScriptRunner=FleetScriptRunner)
+    if all(ok for _, ok in (*seams(), *streamlit_compat_config.seams()))
+    else AppSession._create_scriptrunner
+)
