@@ -130,6 +130,7 @@ class StreamConnection(asyncio.Protocol):
         if size < _WORTH_SPARING:
             self.send(batch=self._wire.message_batch(messages=messages))
         elif self._transport is not None:
+            self._send_held()
             self._transport.writelines(self._wire.framed_batch(messages))
 
     async def writable(self) -> None:

@@ -78,9 +78,13 @@ def test_what_is_in_no_hurry_is_sent_without_company(app):
             tab.stream.send(applied_seq=0)
             later = [event.WhichOneof("kind") for event in tab.inbox.events[count:]]
             assert later == ["run", "applied_seq"]
+            # And so does a large batch.
+            tab.stream.send_soon(run=report)
+            tab.stream.send_batch([bytes(100_000)], 100_000)
+            assert [event.WhichOneof("kind") for event in tab.inbox.events[-2:]] == ["run", "batch"]
             # And so does the end.
             tab.stream.send_soon(run=report)
             tab.stream.finish()
-            assert len(tab.runs) == 3
+            assert len(tab.runs) == 4
 
     run(scenario())
