@@ -96,6 +96,9 @@ class Transport:
         for part in self._splitter.feed(data):
             self.inbox.put(self.parse(part))
 
+    def writelines(self, pieces):
+        self.write(b"".join(pieces))
+
     def close(self):
         if not self.closed:
             self.closed = True

@@ -44,11 +44,13 @@ impl Candidate {
     /// How it is started; of the pair, how each of the two is.
     pub(crate) fn launch(self, binary: &Path, app: App) -> Launch {
         let path = app.script();
-        match self {
+        let launch = match self {
             Self::Default => Launch::plain_streamlit(&path).option("--server.fileWatcherType", "auto"),
             Self::Tuned | Self::Pair => Launch::plain_streamlit(&path).option("--runner.postScriptGC", "false"),
             Self::Streamfleet => Launch::streamfleet(binary, &path),
-        }
+        };
+        // Users who wait for their turn don't read, so they would not answer.
+        launch.option("--server.websocketPingInterval", "3600")
     }
 }
 

@@ -111,7 +111,7 @@ struct Size {
     #[arg(long, default_value_t = 20)]
     users: usize,
     /// How long each measurement of a turn takes, in milliseconds.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 400)]
     millis: u64,
 }
 

@@ -38,6 +38,9 @@ pub(crate) async fn measure(binary: &Path) -> Result<Outages> {
     let mut cluster = Cluster::start(binary, App::Counter, &[]).await?;
     let mut users = Vec::new();
     load::open(&mut users, USERS, cluster.gateway.endpoint(), App::Counter).await?;
+    for user in &mut users {
+        user.is_patient = true;
+    }
     let in_peace = load::at_random(&mut users, INTERVAL, IN_ALL / 2).await?;
 
     let mut victim = cluster.runners[0].take().context("no runner to kill")?;

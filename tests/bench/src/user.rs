@@ -24,6 +24,9 @@ pub(crate) struct User {
     /// What every click sends, but for the widgets.
     state: ClientState,
     clicks: u64,
+    /// Where the session's owner may be lost, the page may be shown anew, as it was, before a click is answered: then the wait goes on
+    /// for the right answer.
+    pub(crate) is_patient: bool,
     /// The changes of the page that an answer has; all have as many.
     deltas: Option<usize>,
 }
@@ -37,7 +40,7 @@ impl User {
         let mut state = browser.state();
         // So that every answer is a whole one.
         state.cached_message_hashes.clear();
-        Ok(Self { app, browser, widgets, state, clicks: 0, deltas: None })
+        Ok(Self { app, browser, widgets, state, clicks: 0, is_patient: false, deltas: None })
     }
 
     /// Clicks, waits for the end of the run, and checks the answer. Pictures are fetched too.
@@ -77,7 +80,12 @@ impl User {
                         }
                     }
                 }
-                Some(Forward::ScriptFinished(_)) if last_finish(&message) == Some(Finish::Success) => break,
+                Some(Forward::ScriptFinished(_)) if last_finish(&message) == Some(Finish::Success) => {
+                    if counted || !self.is_patient {
+                        break;
+                    }
+                    (deltas, bytes) = (0, 0);
+                }
                 _ => {}
             }
         }
