@@ -11,11 +11,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner import ScriptRunner
+from streamlit.runtime.scriptrunner import ScriptRunner, script_runner
 
 from streamfleet_worker import streamlit_compat_config
 from streamfleet_worker.rebinding import rebound
-from streamfleet_worker.threads import SessionThreads
+from streamfleet_worker.threads import ScriptThread, SessionThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +103,18 @@ class FleetScriptRunner(ScriptRunner):
         ScriptRunner._run_script,
         create_page_profile_message=streamlit_compat_config.create_page_profile_message,
     )
+
+
+def _count_as_streamlits_own() -> None:
+    """Have the threads' own frame left out where a traceback is shown, as Streamlit leaves its own out.
+
+    It knows them by their file.
+    """
+    method: Any = ScriptThread.run
+    method.__code__ = method.__code__.replace(co_filename=str(script_runner.__file__))
+
+
+_count_as_streamlits_own()
 
 
 # As `AppSession` has it, with a runner of ours where Streamlit is as known.

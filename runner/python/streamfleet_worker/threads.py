@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import functools
 import queue
 import sys
 import threading
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_NO_ARGUMENTS: Final[dict[str, object]] = {}
 # As Streamlit calls them.
 _NAME: Final = "ScriptRunner.scriptThread"
 # How long a thread waits for its session's next run, in seconds. A user who clicks has clicked again
@@ -40,15 +42,15 @@ class SessionThreads:
     def __init__(self, ended: Callable[[], None]) -> None:
         """There is none yet. `ended` is called on each of them after a run, and is to be quick."""
         self.ended = ended
-        self._waiting: _ScriptThread | None = None
+        self._waiting: ScriptThread | None = None
         self._closed = False
 
-    def take(self) -> _ScriptThread:
+    def take(self) -> ScriptThread:
         """A thread for one run, to be given what it is to do."""
         with self._lock:
             thread, self._waiting = self._waiting, None
             if thread is None:
-                return _ScriptThread(self)
+                return ScriptThread(self)
             SessionThreads._count -= 1
             return thread
 
@@ -60,7 +62,7 @@ class SessionThreads:
         if thread is not None and self.give_up(thread):
             thread.dismiss()
 
-    def offer(self, thread: _ScriptThread) -> bool:
+    def offer(self, thread: ScriptThread) -> bool:
         """A run is over; whether its thread is to wait for the next one."""
         with self._lock:
             if self._closed or self._waiting is not None or SessionThreads._count >= _MAX_WAITING:
@@ -69,7 +71,7 @@ class SessionThreads:
             SessionThreads._count += 1
             return True
 
-    def give_up(self, thread: _ScriptThread) -> bool:
+    def give_up(self, thread: ScriptThread) -> bool:
         """The thread is to wait no more; not if it has been taken meanwhile."""
         with self._lock:
             if self._waiting is not thread:
@@ -79,7 +81,7 @@ class SessionThreads:
             return True
 
 
-class _ScriptThread(threading.Thread):
+class ScriptThread(threading.Thread):
     """Runs a session's script, now and again."""
 
     def __init__(self, session: SessionThreads) -> None:
@@ -105,8 +107,11 @@ class _ScriptThread(threading.Thread):
         attributes = dict(vars(self))
         work = self._work.get()
         while work is not None:
-            # A new thread's context is empty.
-            contextvars.Context().run(work)
+            # A new thread's context is empty. Python's own method calls what a thread is for, so that
+            # a traceback shows what it shows of any thread.
+            self._target = functools.partial(contextvars.Context().run, work)
+            self._args, self._kwargs = (), _NO_ARGUMENTS
+            super().run()
             del work
             waits = _hooks() == hooks and self._forget(attributes) and self._session.offer(self)
             # Last, as whoever is woken by it needs the interpreter.

@@ -2,6 +2,7 @@
 
 from fleet import Browser, run, worker
 from streamfleet_worker import streamlit_compat
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 
 def batches(tab):
@@ -80,7 +81,8 @@ def test_what_is_in_no_hurry_is_sent_without_company(app):
             assert later == ["run", "applied_seq"]
             # And so does a large batch.
             tab.stream.send_soon(run=report)
-            tab.stream.send_batch([bytes(100_000)], 100_000)
+            large = ForwardMsg(hash="h" * 100_000).SerializeToString()
+            tab.stream.send_batch([large], len(large))
             assert [event.WhichOneof("kind") for event in tab.inbox.events[-2:]] == ["run", "batch"]
             # And so does the end.
             tab.stream.send_soon(run=report)
