@@ -13,6 +13,7 @@ use streamfleet_testkit::wire::WidgetValue;
 use crate::app::App;
 use crate::candidate::Candidate;
 use crate::cluster::Cluster;
+use crate::spread::Spread;
 
 /// Kinds of values, and how many calls the median is taken over.
 const KINDS: [(&str, usize); 3] = [("1 KB", 200), ("1 MB", 30), ("50 MB", 5)];
@@ -61,8 +62,7 @@ pub(crate) async fn measure(binary: &Path, turns: usize) -> Result<()> {
             let of_kind = all.iter().filter(|(other, _)| *other == kind);
             let times: Vec<f64> = of_kind.clone().map(|(_, medians)| read(medians)).collect();
             let ratios: Vec<f64> = of_kind.map(|(_, medians)| read(medians) / medians.plain).collect();
-            let (ratio, low, high) = spread(ratios);
-            format!("{:.3} ms, {ratio:.2} × ({low:.2}–{high:.2})", spread(times).0 / 1e3)
+            format!("{:.3} ms, {} ×", Spread::of(times).median / 1e3, Spread::of(ratios))
         };
         let columns = COLUMNS.map(column);
         println!("| {kind} | {} |", columns.join(" | "));
@@ -71,13 +71,6 @@ pub(crate) async fn measure(binary: &Path, turns: usize) -> Result<()> {
         "\nMedians of {turns} turns; ratios to a hit in plain Streamlit's own cache within a turn, with their spread."
     );
     Ok(())
-}
-
-/// Median, least and greatest.
-fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
 }
 
 async fn measure_turn(binary: &Path) -> Result<Vec<(&'static str, Medians)>> {

@@ -9,7 +9,7 @@ use streamfleet_testkit::redis::{RedisLaunch, Version};
 
 use crate::app::App;
 use crate::candidate::Candidate;
-use crate::load::{self, Times};
+use crate::load::{self, Times, as_f64};
 use crate::{cluster, stand_in};
 
 /// Sessions on one worker, and runners of one cluster.
@@ -60,9 +60,4 @@ pub(crate) async fn runners_of_a_cluster(binary: &Path, time: Duration) -> Resul
         drop((gateway, runners));
     }
     Ok(steps)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }

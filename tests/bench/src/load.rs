@@ -36,6 +36,12 @@ pub(crate) fn millis(times: &Times, quantile: f64) -> f64 {
     Duration::from_micros(times.value_at_quantile(quantile)).as_secs_f64() * 1e3
 }
 
+/// A count of users, sessions or runners.
+#[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+pub(crate) fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
 /// Has users come until there are so many.
 pub(crate) async fn open(users: &mut Vec<User>, count: usize, endpoint: &Endpoint, app: App) -> Result<()> {
     while users.len() < count {

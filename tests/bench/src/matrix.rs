@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::candidate::{Candidate, Running};
-use crate::load::{self, Times};
+use crate::load::{self, Times, as_f64};
 use crate::spread::Spread;
 use crate::usage;
 use crate::user::User;
@@ -24,8 +24,8 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 /// A crowd isn't sent to a server that could just about answer it, or couldn't, as a share of what it can answer: it would only be
 /// measured for how long.
 const TOO_MUCH: f64 = 0.9;
-/// The turns in which crowds come.
-const CROWDED_TURNS: usize = 2;
+/// Clicks of a crowd that are waited for, about: as many as a p95 takes.
+const CROWD_CLICKS: u32 = 30;
 /// Clicks of the one user at least.
 const LEAST_CLICKS: u64 = 5;
 
@@ -46,7 +46,7 @@ pub(crate) struct Figures {
     pub(crate) clicks: Vec<f64>,
     pub(crate) rates: Vec<f64>,
     pub(crate) costs: Vec<f64>,
-    /// The clicks of one user, and of crowds by their size, of all turns together.
+    /// The clicks of one user of all turns together, and of crowds by their size.
     pub(crate) alone: Times,
     pub(crate) crowds: BTreeMap<usize, Times>,
 }
@@ -141,19 +141,15 @@ impl Contestant {
             self.candidate,
             cost.as_secs_f64() * 1e3
         );
-        if turn < CROWDED_TURNS {
+        if turn == 0 {
             for crowd in CROWDS {
-                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-                let meant = crowd as f64 / INTERVAL.as_secs_f64();
-                if meant > rate * TOO_MUCH {
+                if as_f64(crowd) / INTERVAL.as_secs_f64() > rate * TOO_MUCH {
                     break;
                 }
                 load::open(users, crowd, &server.endpoint, app).await?;
-                let waited = load::at_random(&mut users[..crowd], INTERVAL, extent.time).await?;
-                match self.figures.crowds.get_mut(&crowd) {
-                    Some(times) => times.add(waited)?,
-                    None => drop(self.figures.crowds.insert(crowd, waited)),
-                }
+                let time = extent.time.max((INTERVAL * CROWD_CLICKS).div_f64(as_f64(crowd)));
+                let waited = load::at_random(&mut users[..crowd], INTERVAL, time).await?;
+                self.figures.crowds.insert(crowd, waited);
             }
         }
         Ok(generator)

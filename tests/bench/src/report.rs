@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::candidate::Candidate;
 use crate::compare::{Findings, Server};
 use crate::growth::Step;
-use crate::load::{Times, millis};
+use crate::load::{Times, as_f64, millis};
 use crate::matrix::{CROWDS, Figures, INTERVAL, Row};
 use crate::plot::{self, Line};
 use crate::profile::Profile;
@@ -98,11 +98,6 @@ fn median(values: &[f64]) -> f64 {
     crate::spread::Spread::of(values.to_vec()).median
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
-}
-
 fn text(findings: &Findings) -> String {
     let mut page = String::from(
         "# Benchmark\n\n\
@@ -184,7 +179,8 @@ fn waits(page: &mut String, findings: &Findings) {
     let _ = writeln!(
         page,
         "p50 / p95 / p99 in milliseconds. One user clicks with pauses of 20 ms. More of them each mean to click every {} s on average, at\n\
-         random; a wait counts from when the click was meant. A dash: so many clicks are more than nine tenths of what the server can answer.\n",
+         random; a wait counts from when the click was meant. A dash: so many clicks are more than nine tenths of what the server can answer.\n\
+         A dot: too few clicks to tell (20 for p95, 100 for p99).\n",
         INTERVAL.as_secs()
     );
     let _ = writeln!(page, "| | | 1 user | 10 | 50 | 200 |\n|---|---|---|---|---|---|");
@@ -198,8 +194,15 @@ fn waits(page: &mut String, findings: &Findings) {
     page.push('\n');
 }
 
+/// Each quantile that there are clicks enough for.
 fn quantiles(times: &Times) -> String {
-    [0.5, 0.95, 0.99].map(|quantile| format!("{:.1}", millis(times, quantile))).join(" / ")
+    [(0.5, 2), (0.95, 20), (0.99, 100)]
+        .map(
+            |(quantile, least)| {
+                if times.len() < least { "·".to_owned() } else { format!("{:.1}", millis(times, quantile)) }
+            },
+        )
+        .join(" / ")
 }
 
 fn others(page: &mut String, findings: &Findings) {

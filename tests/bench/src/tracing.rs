@@ -14,6 +14,7 @@ use streamfleet_testkit::process::Server;
 use crate::app::App;
 use crate::candidate::Candidate;
 use crate::load::{PAUSE, WARM_UP};
+use crate::spread::Spread;
 use crate::user::User;
 
 /// One server, and how long its user has waited.
@@ -70,16 +71,8 @@ pub(crate) async fn measure(binary: &Path, app: App, turns: usize, clicks: usize
         traced.push(on / off);
         control.push(other / off);
     }
-    println!("{app}, {turns} turns: a median click with tracing takes {} of one without", spread(traced));
-    println!("without tracing it takes {}", spread(control));
+    println!("{app}, {turns} turns: a median click with tracing takes {:.3} × of one without", Spread::of(traced));
+    println!("without tracing it takes {:.3} ×", Spread::of(control));
     println!("{} spans were received", collector.spans().len());
     Ok(())
-}
-
-/// The median of ratios, and from where to where they go.
-fn spread(mut ratios: Vec<f64>) -> String {
-    ratios.sort_by(f64::total_cmp);
-    let at = |index: usize| ratios.get(index).copied().unwrap_or(f64::NAN);
-    let last = ratios.len().saturating_sub(1);
-    format!("{:.3} × ({:.3}–{:.3})", at(last / 2), at(0), at(last))
 }
