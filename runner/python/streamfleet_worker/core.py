@@ -16,6 +16,8 @@ from streamlit.proto.ClientState_pb2 import ClientState
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct(">BI")
+# `json.dumps` makes an encoder for each call, unless it is to write spaces.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,15 +40,16 @@ class Core:
 
     def to_bytes(self) -> bytes:
         """The same for the same content. Raises `TypeError` when the user's info is not plain."""
-        plain = {
-            "ids": self.ids,
-            "former_ids": self.former_ids,
-            "bound_ids": self.bound_ids,
-            "persisted": self.persisted,
-            "user_info": self.user_info,
-            "run_on_save": self.run_on_save,
-        }
-        text = json.dumps(plain, separators=(",", ":")).encode()
+        text = _encode(
+            {
+                "ids": self.ids,
+                "former_ids": self.former_ids,
+                "bound_ids": self.bound_ids,
+                "persisted": self.persisted,
+                "user_info": self.user_info,
+                "run_on_save": self.run_on_save,
+            }
+        ).encode()
         return (
             _HEAD.pack(_VERSION, len(text))
             + text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from streamlit.logger import get_logger
 from streamlit.proto.ClientState_pb2 import ClientState
 
-from streamfleet_worker import streamlit_compat
+from streamfleet_worker import streamlit_compat_content
 from streamfleet_worker.recorder import Changes, Recorder, Unsaved, is_plain
 from streamfleet_worker.restore import STATE_OUTDATED, Values, read_values
 from streamfleet_worker.runs import Asked, Reason, SessionRuns, now_us
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamfleet_worker.outbox import Outbox
-    from streamfleet_worker.streamlit_compat import FleetAppSession, SessionContent
+    from streamfleet_worker.streamlit_compat import FleetAppSession
+    from streamfleet_worker.streamlit_compat_content import SessionContent
     from streamfleet_worker.uploads import FleetUploadedFileManager
     from streamfleet_worker.websocket import Opening, WebSocketStream
     from streamfleet_worker.wire import Message, Wire
@@ -173,7 +174,7 @@ class Keeper:
         if found.lost and self._is_foreign:
             self._on_unloadable(found.lost[0])
             return
-        streamlit_compat.add_values(self.session, found.values)
+        streamlit_compat_content.add_values(self.session, found.values)
         for lost in found.lost:
             self._recorder.note_lost(lost)
         if self._notice or self._stream is None:
@@ -201,7 +202,7 @@ class Keeper:
             self._end(self.session.id)
             return
         stream.send_unloadable(unloadable)
-        streamlit_compat.forget_state(self.session)
+        streamlit_compat_content.forget_state(self.session)
         self._notice = STATE_OUTDATED
         if self._replay_until:
             self._blank = True
@@ -353,7 +354,7 @@ class Keeper:
             self._forget()
             return
         try:
-            content = streamlit_compat.read_content(self.session)
+            content = streamlit_compat_content.read_content(self.session)
             core = content.core.to_bytes()
         except Exception as error:  # noqa: BLE001 - a session must not end for it
             self._failed(error)
@@ -507,7 +508,8 @@ class Keeper:
 
     def _report(self, run: Message) -> None:
         if self._stream is not None and not self._stream.is_closed:
-            self._stream.send_report(run)
+            # A browser that has its answer may be gone before the report is on its way.
+            self._stream.send_report(run, lambda: self._tell(run=run))
         else:
             self._tell(run=run)
 
@@ -591,7 +593,7 @@ class Keeper:
 
     def _current_state(self) -> ClientState:
         try:
-            return streamlit_compat.current_client_state(self.session)
+            return streamlit_compat_content.current_client_state(self.session)
         except Exception:  # For one, a script that is running may be changing it.
             _LOGGER.exception("Session %s is run as if its page were new", self.session.id)
             return ClientState()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamlit.logger import get_logger
 
-from streamfleet_worker import streamlit_compat
+from streamfleet_worker import streamlit_compat_content
 from streamfleet_worker.core import Core
 from streamfleet_worker.recorder import Unsaved
 from streamfleet_worker.values import load
@@ -37,7 +37,7 @@ def restore(
 ) -> AppSession | None:
     """The session without its values, to be given to its user; None if it can't be made."""
     try:
-        return streamlit_compat.build_session(
+        return streamlit_compat_content.build_session(
             manager, script_data, session_id, Core.from_bytes(core)
         )
     except Exception:

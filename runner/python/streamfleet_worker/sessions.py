@@ -10,7 +10,7 @@ from streamlit.runtime import RuntimeState
 from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
-from streamfleet_worker import streamlit_compat
+from streamfleet_worker import streamlit_compat, streamlit_compat_content
 from streamfleet_worker.keeper import Keeper
 from streamfleet_worker.outbox import Outbox
 from streamfleet_worker.restore import STATE_LOST, STATE_OUTDATED, restore
@@ -144,7 +144,9 @@ class FleetSessions(WebsocketSessionManager):
             # gateway has placed it by.
             if not self._may_resume(existing_session_id, user_info):
                 if restored is not None:
-                    streamlit_compat.drop_stored_session(self, stream.opening.resume_session_id)
+                    streamlit_compat_content.drop_stored_session(
+                        self, stream.opening.resume_session_id
+                    )
                 existing_session_id = None
                 session_id_override = session_id_override or stream.session_id
         session_id = super().connect_session(
@@ -195,7 +197,7 @@ class FleetSessions(WebsocketSessionManager):
                 raise SessionLeftError(session_id)
             stream.send_unloadable(unloadable)
             return None, STATE_OUTDATED
-        streamlit_compat.store_session(self, session)
+        streamlit_compat_content.store_session(self, session)
         uploads = _uploads_of(self)
         if uploads is not None:
             uploads.mark_restored(session_id)
@@ -310,7 +312,7 @@ def session_manager_class(events: SessionEvents) -> type[FleetSessions]:
 
 
 def _uploads_of(manager: WebsocketSessionManager) -> FleetUploadedFileManager | None:
-    uploads = streamlit_compat.uploaded_files_of(manager)
+    uploads = streamlit_compat_content.uploaded_files_of(manager)
     return uploads if isinstance(uploads, FleetUploadedFileManager) else None
 
 

@@ -44,8 +44,8 @@ class StreamConnection(asyncio.Protocol):
         self._reading = True
         self._writable = asyncio.Event()
         self._writable.set()
-        # What is to be written with what comes next, or soon.
-        self._held: list[bytes] = []
+        # What is to be written with what comes next, or soon, and what is to be done if that can't be.
+        self._held: list[tuple[bytes, Callable[[], None]]] = []
 
     # --- asyncio.Protocol -----------------------------------------------------------------
 
@@ -107,23 +107,29 @@ class StreamConnection(asyncio.Protocol):
         if self._transport is None:
             return
         data = frame(self._wire.stream_event(**kind))
-        if self._held:
-            data = b"".join((*self._held, data))
+        if self._held and not self.closed:
+            data = b"".join((*(held for held, _ in self._held), data))
             self._held.clear()
         self._transport.write(data)
 
-    def send_soon(self, **kind: Message) -> None:
-        """Send an event that is in no hurry together with the next one, if that comes at once."""
-        if self._transport is None:
-            return
+    def send_soon(self, otherwise: Callable[[], None], **kind: Message) -> None:
+        """Send an event that is in no hurry together with the next one, if that comes at once.
+
+        `otherwise` is called if the runner closes the stream before.
+        """
         if not self._held:
             asyncio.get_running_loop().call_soon(self._send_held)
-        self._held.append(frame(self._wire.stream_event(**kind)))
+        self._held.append((frame(self._wire.stream_event(**kind)), otherwise))
 
     def _send_held(self) -> None:
-        if self._held and self._transport is not None:
-            self._transport.write(b"".join(self._held))
+        held = self._held.copy()
         self._held.clear()
+        if self._transport is None or self._transport.is_closing():
+            # What is written from now on is dropped.
+            for _, otherwise in held:
+                otherwise()
+        elif held:
+            self._transport.write(b"".join(data for data, _ in held))
 
     def send_batch(self, messages: list[bytes], size: int) -> None:
         """Send messages of Streamlit's, of this size together in bytes."""

@@ -8,6 +8,7 @@ ones of ours, as sessions do (see `adopt`).
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlit import config
@@ -17,12 +18,14 @@ from streamlit.runtime import metrics_util
 from streamfleet_worker.rebinding import rebound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 # What a page's profile asks of the configuration.
 _ASKED_FOR: Final = {"get_option", "is_manually_set", "_server_mode", "_config_options"}
+# Names of modules that it looks for, as its module has them.
+_MODULES: Final = "_ATTRIBUTIONS_TO_CHECK"
 
 
 def seams() -> list[tuple[str, bool]]:
@@ -33,6 +36,7 @@ def seams() -> list[tuple[str, bool]]:
         ("config.is_manually_set", hasattr(config, "is_manually_set")),
         ("config._config_options", hasattr(config, "_config_options")),
         ("create_page_profile_message: config", "config" in used and set(used) >= _ASKED_FOR),
+        (f"metrics_util.{_MODULES}", hasattr(metrics_util, _MODULES)),
         ("ConfigOption.set_value", "_get_val_func" in ConfigOption.set_value.__code__.co_names),
     ]
 
@@ -100,9 +104,27 @@ class _SetByUser:
         return self._found
 
 
+class _Loaded:
+    """Those of some modules that are loaded, for whoever looks for all of them again and again."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        self._found: list[str] = []
+        self._loaded = -1
+
+    def __iter__(self) -> Iterator[str]:
+        loaded = len(sys.modules)
+        if loaded != self._loaded:
+            self._found = [name for name in self._names if name in sys.modules]
+            self._loaded = loaded
+        return iter(self._found)
+
+
 # Streamlit's own statistics of a run.
 create_page_profile_message: Final[Callable[..., ForwardMsg]] = rebound(
-    metrics_util.create_page_profile_message, config=_SetByUser()
+    metrics_util.create_page_profile_message,
+    config=_SetByUser(),
+    **{_MODULES: _Loaded(getattr(metrics_util, _MODULES, ()))},
 )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.scriptrunner import ScriptRunner, script_runner
 
-from streamfleet_worker import streamlit_compat_config
+from streamfleet_worker import streamlit_compat_config, streamlit_compat_state
 from streamfleet_worker.rebinding import rebound
 from streamfleet_worker.threads import ScriptThread, SessionThreads
 
@@ -35,8 +35,9 @@ def seams() -> list[tuple[str, bool]]:
             {"_script_thread", "_run_script_thread", "Thread"} <= start,
         ),
         (
-            "ScriptRunner.on_event",
-            {"on_event", "Signal"} <= set(ScriptRunner.__init__.__code__.co_names),
+            "ScriptRunner.__init__",
+            {"on_event", "Signal", "SafeSessionState"}
+            <= set(ScriptRunner.__init__.__code__.co_names),
         ),
         (
             "ScriptRunner._run_script: create_page_profile_message",
@@ -64,20 +65,27 @@ class _Receivers:
     Streamlit's keeps weak references, and looks for each message which of them are still good.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **_: Any) -> None:
         self._receivers: list[Callable[..., Any]] = []
+        # Tells of an event. Most of what a script does is one, so the one receiver is what is called.
+        self.send: Callable[..., Any] = self._send
 
     def connect(self, receiver: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """Have it called."""
         self._receivers.append(receiver)
+        self._take_shortcut()
         return receiver
 
     def disconnect(self, receiver: Callable[..., Any]) -> None:
         """Have it called no more."""
         self._receivers.remove(receiver)
+        self._take_shortcut()
 
-    def send(self, sender: Any = None, /, **event: Any) -> None:
-        """Tell of an event."""
+    def _take_shortcut(self) -> None:
+        receivers = self._receivers
+        self.send = receivers[0] if len(receivers) == 1 else self._send
+
+    def _send(self, sender: Any = None, /, **event: Any) -> None:
         for receiver in self._receivers:
             receiver(sender, **event)
 
@@ -85,10 +93,11 @@ class _Receivers:
 class FleetScriptRunner(ScriptRunner):
     """Runs a script on its session's thread."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what Streamlit makes it with."""
-        super().__init__(*args, **kwargs)
-        self.on_event: Any = _Receivers()
+    __init__ = rebound(
+        ScriptRunner.__init__,
+        SafeSessionState=streamlit_compat_state.FleetSafeSessionState,
+        Signal=_Receivers,
+    )
 
     def start(self) -> None:
         """Begin, on a thread of its own or one that waits for its session's next run."""
@@ -120,6 +129,9 @@ _count_as_streamlits_own()
 # As `AppSession` has it, with a runner of ours where Streamlit is as known.
 create_scriptrunner: Final[Callable[[Any, Any], None]] = (
     rebound(AppSession._create_scriptrunner, ScriptRunner=FleetScriptRunner)
-    if all(ok for _, ok in (*seams(), *streamlit_compat_config.seams()))
+    if all(
+        ok
+        for _, ok in (*seams(), *streamlit_compat_config.seams(), *streamlit_compat_state.seams())
+    )
     else AppSession._create_scriptrunner
 )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from streamfleet_worker.runs import Asked, now_us
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamfleet_worker.keeper import Keeper
     from streamfleet_worker.stream import StreamConnection
     from streamfleet_worker.wire import Message, Wire
@@ -283,10 +285,10 @@ class WebSocketStream:
             size += len(message)
         connection.send_batch(batch, size)
 
-    def send_report(self, run: Message) -> None:
-        """Say what a run of the session's script was."""
+    def send_report(self, run: Message, otherwise: Callable[[], None]) -> None:
+        """Say what a run of the session's script was; `otherwise` is called if that can't be said here."""
         # A snapshot follows most of them.
-        self._connection.send_soon(run=run)
+        self._connection.send_soon(otherwise, run=run)
 
     def send_snapshot(self, snapshot: Message) -> None:
         """Send a snapshot of the session."""

@@ -1,5 +1,7 @@
 """What leaves together: a run's messages, and what the runner is told of it."""
 
+import asyncio
+
 from fleet import Browser, run, worker
 from streamfleet_worker import streamlit_compat
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -70,23 +72,46 @@ def test_what_is_in_no_hurry_is_sent_without_company(app):
         async with worker(path) as host:
             tab = await Reader(host).open()
             report = host.wire.run_report(session_id="a")
-            tab.stream.send_soon(run=report)
+
+            def untold():
+                raise AssertionError("it could have been sent")
+
+            tab.stream.send_soon(untold, run=report)
             assert tab.runs == []
             await tab.inbox.until(lambda: tab.runs)
             # What comes next takes it along, behind it.
             count = len(tab.inbox.events)
-            tab.stream.send_soon(run=report)
+            tab.stream.send_soon(untold, run=report)
             tab.stream.send(applied_seq=0)
             later = [event.WhichOneof("kind") for event in tab.inbox.events[count:]]
             assert later == ["run", "applied_seq"]
             # And so does a large batch.
-            tab.stream.send_soon(run=report)
+            tab.stream.send_soon(untold, run=report)
             large = ForwardMsg(hash="h" * 100_000).SerializeToString()
             tab.stream.send_batch([large], len(large))
             assert [event.WhichOneof("kind") for event in tab.inbox.events[-2:]] == ["run", "batch"]
             # And so does the end.
-            tab.stream.send_soon(run=report)
+            tab.stream.send_soon(untold, run=report)
             tab.stream.finish()
             assert len(tab.runs) == 4
+
+    run(scenario())
+
+
+def test_what_the_runner_closes_the_stream_before_is_told_another_way(app):
+    path = app("st.text(1)\n")
+
+    async def scenario():
+        async with worker(path) as host:
+            tab = await Reader(host).open()
+            report = host.wire.run_report(session_id="a")
+            told = []
+            tab.stream.send_soon(lambda: told.append("first"), run=report)
+            tab.stream.abort()
+            tab.stream.send(applied_seq=0)
+            tab.stream.send_soon(lambda: told.append("second"), run=report)
+            await asyncio.sleep(0)
+            assert told == ["first", "second"]
+            assert tab.runs == []
 
     run(scenario())

@@ -5,7 +5,7 @@ import inspect
 import pytest
 from fleet import Browser, poll, run, worker
 from streamfleet_worker import keeper as keeper_module
-from streamfleet_worker import streamlit_compat
+from streamfleet_worker import streamlit_compat, streamlit_compat_content
 from streamfleet_worker.core import Core
 from streamfleet_worker.values import load
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -145,7 +145,7 @@ def test_a_failure_of_ours_is_told_and_holds_nothing_up(app, monkeypatch):
         async with worker(script) as host:
             tab = await Browser(host).open()
             with monkeypatch.context() as patch:
-                patch.setattr(streamlit_compat, "read_content", lambda _: 1 / 0)
+                patch.setattr(streamlit_compat_content, "read_content", lambda _: 1 / 0)
                 await tab.rerun()
             (unsaved,) = tab.store.unsaved.values()
             assert "ZeroDivisionError" in unsaved.reason
@@ -329,7 +329,7 @@ if up is not None:
         async with worker(script) as host:
             tab = await Browser(host).open()
             await tab.rerun()
-            uploads = streamlit_compat.uploaded_files_of(host.sessions)
+            uploads = streamlit_compat_content.uploaded_files_of(host.sessions)
             uploads.add_file(tab.session_id, UploadedFileRec("f1", "a.txt", "text/plain", b"hi"))
             tab.set("File")
             state = tab.widgets[tab.id("File")].file_uploader_state_value

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import streamlit
-from streamfleet_worker import streamlit_compat
+from streamfleet_worker import streamlit_compat, streamlit_compat_messages
 from streamfleet_worker.errors import AppCannotRunError
 from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -122,7 +122,7 @@ def in_loop(function):
 
 def test_new_session_messages_are_streamlits_and_built_once(script, monkeypatch):
     monkeypatch.setattr(
-        streamlit_compat, "_new_session_messages", streamlit_compat._NewSessionMessages()
+        streamlit_compat_messages, "new_session", streamlit_compat_messages.NewSessionMessages()
     )
     built = []
     original = AppSession._create_new_session_message

@@ -1,5 +1,8 @@
 """The configuration's numbers, and the statistics of a run that are made without walking it."""
 
+import sys
+import types
+
 import pytest
 from streamfleet_worker import streamlit_compat, streamlit_compat_config
 from streamlit import config
@@ -81,3 +84,12 @@ def test_a_pages_profile_follows_the_configuration():
     config.get_config_options(force_reparse=True)
     ours, streamlits = profiles()
     assert ours == streamlits
+
+
+def test_a_pages_profile_follows_what_is_imported(monkeypatch):
+    name = next(name for name in metrics_util._ATTRIBUTIONS_TO_CHECK if name not in sys.modules)
+    assert name not in profiles()[0].get("attributions", ())
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    ours, streamlits = profiles()
+    assert ours == streamlits
+    assert name in ours["attributions"]
