@@ -9,12 +9,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use streamfleet_cluster::{Member, RedisRegistry, Registry as _};
 use streamfleet_gateway::{
-    Connector as _, TcpConnector,
+    Connector as _, TcpConnector, Way,
     status::{self, Report},
 };
 use streamfleet_proto::{RunnerId, runner::runner_client::RunnerClient};
 use tokio::time::sleep;
-use tonic::transport::Channel;
 
 use crate::{banner, cli::LookArgs, settings::Settings, shutdown::Shutdown, telemetry};
 
@@ -103,7 +102,7 @@ struct Fleet {
 }
 
 /// What a runner is asked by.
-pub(crate) type Client = RunnerClient<Channel>;
+pub(crate) type Client = RunnerClient<Way>;
 
 /// Connections to runners.
 pub(crate) struct Clients {

@@ -22,7 +22,7 @@ use crate::{
     app::{App, AppParts, RunningApp},
     banner, cache,
     cli::{RunArgs, ServeArgs},
-    local,
+    local::LocalConnector,
     notify::Notifier,
     revision,
     secret::{COOKIES, ClusterSecret, SNAPSHOTS},
@@ -91,7 +91,7 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
     let runner_stop = CancellationToken::new();
     let registrar = tokio::spawn(registrar.run(runner_stop.clone()));
 
-    let (connector, incoming) = local::transport();
+    let connector = LocalConnector::new(service);
     let tracer = telemetry::tracer(&settings, "streamfleet-gateway", &[])?;
     let observer = streamfleet_gateway::Observer::new(tracer.clone());
     let upstream = Upstream::start(registry, Arc::new(connector), observer).await;
@@ -99,7 +99,6 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
         tokio::spawn(Arc::clone(tls).keep_fresh(stop.clone()));
     }
     let gateway = Gateway::new(GatewayOptions { tls, ..GatewayOptions::alone() }, upstream);
-    let runner = tokio::spawn(local::serve(service, incoming, runner_stop.clone()));
     let gateway = tokio::spawn(gateway.run(listener, stop.clone()));
 
     announce(&listen, &app_settings, port, is_hello);
@@ -114,7 +113,6 @@ async fn serve(app: App, settings: Settings, shutdown: Shutdown) -> Result<()> {
     pool.stop().await;
     runner_stop.cancel();
     registrar.await.context("the registrar failed")?;
-    runner.await.context("the runner failed")??;
     tokio::join!(tracer.shutdown(TRACES_LIMIT), runner_tracer.shutdown(TRACES_LIMIT));
     Ok(())
 }

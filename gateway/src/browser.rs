@@ -55,6 +55,9 @@ const MAX_DEATHS: u32 = 2;
 /// After so many revisions in a row that could not read a session's state it goes back no more.
 const MAX_RETURNS: u32 = 3;
 
+/// For how much of a message that is still to come room is made at once, in bytes: for all of what Streamlit sends by default.
+const MAX_RESERVED: u64 = 200 << 20;
+
 pub(crate) const GOING_AWAY: u16 = 1001;
 const NO_STATUS: u32 = 1005;
 /// What stands for an end without a word.
@@ -294,6 +297,10 @@ impl Down<'_> {
                 self.sink.send(Message::Binary(last.clone())).await?;
             }
             session_response::Kind::Chunk(chunk) => {
+                if self.partial.is_empty() {
+                    let whole = chunk.data.len() as u64 + chunk.remaining.min(MAX_RESERVED);
+                    self.partial.reserve(usize::try_from(whole).unwrap_or_default());
+                }
                 self.partial.extend_from_slice(&chunk.data);
                 if !chunk.more {
                     let message = self.partial.split().freeze();

@@ -1,13 +1,25 @@
-//! Connections to runners on other machines.
+//! Ways to runners: connections to other machines, and the short way to the one in the same process.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::Uri;
+use http::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use streamfleet_cluster::{Member, Peers};
 use tokio::{net::TcpStream, time::timeout};
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tonic::{
+    body::Body,
+    transport::{Channel, Endpoint},
+};
+use tower::{Service, service_fn, util::BoxCloneSyncService};
 use tracing::warn;
 
 /// How long a connection may take to be made.
@@ -22,10 +34,48 @@ pub const STREAM_WINDOW: u32 = 512 * 1024;
 /// What all streams of a connection may have together: no limit, lest slow ones starve others.
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Makes connections to runners.
+/// Finds ways to runners.
 pub trait Connector: Send + Sync + 'static {
-    /// A channel to this runner, which connects when it is first used. `None` if its address is none.
-    fn connect(&self, member: &Member) -> Option<Channel>;
+    /// A way to this runner, which connects when it is first used. `None` if its address is none.
+    fn connect(&self, member: &Member) -> Option<Way>;
+}
+
+/// The gRPC service of a runner in the same process.
+pub type LocalService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// What carries gRPC to a runner.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// A connection.
+    Remote(Channel),
+    /// A call: what a message takes is written and read once, and neither cut into frames nor handed to another task.
+    Local(LocalService),
+}
+
+impl Service<Request<Body>> for Way {
+    type Response = Response<Body>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match self {
+            Self::Remote(channel) => channel.poll_ready(context).map_err(Into::into),
+            Self::Local(service) => service.poll_ready(context).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self {
+            Self::Remote(channel) => {
+                let answer = channel.call(request);
+                Box::pin(async { Ok(answer.await?) })
+            }
+            Self::Local(service) => {
+                let answer = service.call(request);
+                Box::pin(async { Ok(answer.await?) })
+            }
+        }
+    }
 }
 
 /// Connects to runners by the addresses that they announce.
@@ -38,7 +88,7 @@ pub struct TcpConnector {
 }
 
 impl Connector for TcpConnector {
-    fn connect(&self, member: &Member) -> Option<Channel> {
+    fn connect(&self, member: &Member) -> Option<Way> {
         // Also where it is encrypted: the library's own TLS can't change its certificates.
         let endpoint = match Endpoint::from_shared(format!("http://{}", member.address)) {
             Ok(endpoint) => configure(endpoint),
@@ -49,7 +99,7 @@ impl Connector for TcpConnector {
         };
         let Some(peers) = &self.peers else {
             if self.allow_plaintext || is_loopback(&member.address) {
-                return Some(endpoint.connect_lazy());
+                return Some(Way::Remote(endpoint.connect_lazy()));
             }
             warn!(
                 runner = %member.runner,
@@ -76,7 +126,7 @@ impl Connector for TcpConnector {
                 })
             }
         };
-        Some(endpoint.connect_with_connector_lazy(service_fn(connect)))
+        Some(Way::Remote(endpoint.connect_with_connector_lazy(service_fn(connect))))
     }
 }
 

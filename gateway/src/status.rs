@@ -12,8 +12,9 @@ use streamfleet_proto::runner::{
     runner_client::RunnerClient,
 };
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tracing::debug;
+
+use crate::connect::Way;
 
 /// Longest answer taken, in bytes: some ten thousand sessions with all there is to tell of them.
 const MAX_ANSWER: usize = 16 << 20;
@@ -119,7 +120,7 @@ pub struct SessionView {
 
 /// Asks all of these how they are, for so many sessions in all and no longer than the limit.
 pub async fn ask_all(
-    runners: impl IntoIterator<Item = (Member, Option<RunnerClient<Channel>>)>,
+    runners: impl IntoIterator<Item = (Member, Option<RunnerClient<Way>>)>,
     sessions: u32,
     limit: Duration,
 ) -> Vec<Report> {
@@ -128,7 +129,7 @@ pub async fn ask_all(
     join_all(runners.into_iter().map(|(member, client)| ask(member, client, each, limit))).await
 }
 
-async fn ask(member: Member, client: Option<RunnerClient<Channel>>, sessions: u32, limit: Duration) -> Report {
+async fn ask(member: Member, client: Option<RunnerClient<Way>>, sessions: u32, limit: Duration) -> Report {
     let Some(client) = client else {
         return Report { member, status: None };
     };

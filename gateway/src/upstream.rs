@@ -22,10 +22,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Channel;
 use tracing::{debug, info};
 
-use crate::{attached::Attached, connect::Connector, error::GatewayError, observe::Observer};
+use crate::{
+    attached::Attached,
+    connect::{Connector, Way},
+    error::GatewayError,
+    observe::Observer,
+};
 
 /// How long a runner may take to tell its app's settings.
 const SETTINGS_LIMIT: Duration = Duration::from_secs(5);
@@ -47,15 +51,15 @@ const COMPONENTS: usize = 1024;
 pub(crate) struct Runner {
     pub(crate) id: RunnerId,
     /// For sessions.
-    pub(crate) client: RunnerClient<Channel>,
+    pub(crate) client: RunnerClient<Way>,
     /// For plain HTTP, on a connection of its own, so that an upload doesn't hold up anybody's click.
-    pub(crate) http: RunnerClient<Channel>,
+    pub(crate) http: RunnerClient<Way>,
     settings: Arc<OnceCell<AppSettings>>,
 }
 
 impl Runner {
     fn new(connector: &dyn Connector, member: &Member) -> Option<Self> {
-        let client = |channel| RunnerClient::new(channel).max_decoding_message_size(2 * MAX_CHUNK_BYTES);
+        let client = |way| RunnerClient::new(way).max_decoding_message_size(2 * MAX_CHUNK_BYTES);
         Some(Self {
             id: member.runner.clone(),
             client: client(connector.connect(member)?),

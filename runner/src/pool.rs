@@ -367,6 +367,7 @@ pub(crate) mod tests {
     use std::path::Path;
 
     use streamfleet_cluster::{Blobs, MemorySnapshots, Signer, SnapshotOptions};
+    use streamfleet_proto::worker::Snapshot;
 
     use super::*;
     use crate::{
@@ -555,6 +556,49 @@ pub(crate) mod tests {
         let entry = shared.saver.enter(session, None);
         pool.stop().await;
         assert_eq!(entry.applied().of(1), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_worker_said_is_kept_though_it_died_before_it_was_written() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        let shared = pool.shared();
+        let session = SessionId::random();
+        shared.directory.bind(session, 0);
+        shared.ownership.own(session, 5);
+        let entry = shared.saver.enter(session, None);
+        let core = b"core".as_slice().into();
+        let session_id = session.to_string();
+        let snapshot = Snapshot { session_id, full: true, core, connection: 1, applied_seq: 7, ..Snapshot::default() };
+        shared.save(snapshot);
+        // Nothing else has run in between.
+        assert_eq!(shared.forget_worker(0), 1);
+        assert!(!shared.ownership.owns(session));
+        assert!(entry.settled(STORE_LIMIT).await);
+        assert_eq!(entry.applied().of(1), 7);
+        // Whoever has the session next goes on from there.
+        let loaded = shared.saver.load(session, 6).await.unwrap();
+        assert_eq!(loaded.unwrap().applied_seq, 7);
+        pool.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_worker_said_of_a_session_that_has_ended_is_not_kept() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        let shared = pool.shared();
+        let session = SessionId::random();
+        shared.directory.bind(session, 0);
+        shared.ownership.own(session, 5);
+        let entry = shared.saver.enter(session, None);
+        let core = b"core".as_slice().into();
+        let snapshot = Snapshot { session_id: session.to_string(), full: true, core, ..Snapshot::default() };
+        shared.save(snapshot);
+        // Nothing else has run in between.
+        shared.ended(session, 0);
+        assert!(entry.settled(STORE_LIMIT).await);
+        assert!(shared.saver.load(session, 6).await.unwrap().is_none());
+        pool.stop().await;
     }
 
     #[tokio::test(start_paused = true)]

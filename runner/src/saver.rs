@@ -94,6 +94,8 @@ pub(crate) struct Entry {
 struct State {
     /// What has been prepared for the store so far; `None` where it has to be begun anew, with a full snapshot.
     saved: Option<SavedState>,
+    /// With which epoch the session was owned here when its last snapshot came; `None` if it had no pin then.
+    epoch: Option<u64>,
     /// Not on its way yet.
     pending: Option<Change>,
     /// A full snapshot has been asked for; what comes before it is of no use.
@@ -379,6 +381,7 @@ impl Shared {
             // A worker that has the session from its snapshot counts anew until something is handled.
             let mark = state.saved_mark.and_later(Mark { connection: change.connection, seq: change.applied_seq });
             state.saved_mark = mark;
+            state.epoch = self.ownership.epoch(session).or(state.epoch);
             (change.connection, change.applied_seq) = (mark.connection, mark.seq);
             note_unsaved(session, &mut state, &change);
             if state.notes.len() < MAX_NOTES {
@@ -497,7 +500,7 @@ impl Shared {
         let mut saved = match known {
             Some(saved) => saved,
             None if !change.full => return (Outcome::Gone, mark),
-            None => match self.epoch_of(session).await {
+            None => match self.epoch_of(entry).await {
                 Some(epoch) => self.saver.store.begin(session, epoch),
                 None => return (Outcome::Over, mark),
             },
@@ -537,14 +540,20 @@ impl Shared {
         }
     }
 
-    /// The epoch with which the session is owned here; waits until it is pinned. `None` if it isn't here any more.
-    async fn epoch_of(&self, session: SessionId) -> Option<u64> {
+    /// The epoch with which the session is owned here; waits until it is pinned. `None` if it isn't here any more, and nothing of it
+    /// is to be kept.
+    async fn epoch_of(&self, entry: &Entry) -> Option<u64> {
         loop {
-            if let Some(epoch) = self.ownership.epoch(session) {
+            if let Some(epoch) = self.ownership.epoch(entry.session) {
                 return Some(epoch);
             }
-            if !self.ownership.owns(session) {
+            if entry.gone.is_cancelled() {
                 return None;
+            }
+            if !self.ownership.owns(entry.session) {
+                // Its worker has died, or was stopped, right after it sent this. If the session has gone on elsewhere since, the store
+                // refuses the epoch.
+                return entry.state().epoch;
             }
             sleep(UNPINNED_PAUSE).await;
         }

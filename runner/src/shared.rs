@@ -169,9 +169,10 @@ impl Shared {
     /// A worker says that a session of its own has ended for good.
     pub(crate) fn ended(&self, session: SessionId, worker: u32) {
         if self.directory.end(session, worker) {
+            // First of all: a session that is owned no longer, but not known to be gone, has lost its worker, and is still written.
+            self.discard(session);
             self.ownership.ended(session);
             self.files.end(session);
-            self.discard(session);
         }
     }
 

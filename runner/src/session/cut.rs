@@ -31,8 +31,8 @@ pub(super) fn cut(batch: MessageBatch, queue: &mut VecDeque<session_response::Ki
         }
         while !message.is_empty() {
             let data = message.split_to(message.len().min(MAX_CHUNK_BYTES));
-            let more = !message.is_empty();
-            queue.push_back(session_response::Kind::Chunk(MessageChunk { data, more }));
+            let (more, remaining) = (!message.is_empty(), message.len() as u64);
+            queue.push_back(session_response::Kind::Chunk(MessageChunk { data, more, remaining }));
         }
     }
     flush(&mut together, queue);
@@ -48,6 +48,7 @@ mod tests {
     fn join(queue: VecDeque<session_response::Kind>) -> Vec<Bytes> {
         let mut messages = Vec::new();
         let mut partial = BytesMut::new();
+        let mut whole = 0;
         for kind in queue {
             match kind {
                 session_response::Kind::Batch(batch) => {
@@ -58,7 +59,12 @@ mod tests {
                 }
                 session_response::Kind::Chunk(chunk) => {
                     assert!(chunk.data.len() <= MAX_CHUNK_BYTES);
+                    if partial.is_empty() {
+                        whole = chunk.data.len() as u64 + chunk.remaining;
+                    }
                     partial.extend_from_slice(&chunk.data);
+                    assert_eq!(partial.len() as u64 + chunk.remaining, whole);
+                    assert_eq!(chunk.more, chunk.remaining > 0);
                     if !chunk.more {
                         messages.push(partial.split().freeze());
                     }
