@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::candidate::Candidate;
@@ -20,17 +22,19 @@ use crate::spread::Spread;
 
 /// Browsers that are connected to one gateway, and how long those beside them are watched.
 const IDLE: usize = 10_000;
-const WATCHED: Duration = Duration::from_secs(6);
+const WATCHED: Duration = Duration::from_secs(4);
 /// How long each step of growth is watched.
-const STEP: Duration = Duration::from_secs(3);
+pub(crate) const STEP: Duration = Duration::from_millis(1500);
 /// Page loads of each candidate, and starts.
-const LOADS: usize = 5;
+const LOADS: page_load::Turns = page_load::Turns { here: 5, far: 3 };
 const STARTS: usize = 3;
 
 /// All that was measured.
 #[derive(Debug)]
 pub(crate) struct Findings {
     pub(crate) rows: Vec<Row>,
+    /// Users who didn't pause while runs were counted.
+    pub(crate) saturating: usize,
     pub(crate) servers: Vec<Server>,
     /// What a sleeping session takes, in processes and in Redis.
     pub(crate) sleeping: (u64, u64),
@@ -54,14 +58,15 @@ pub(crate) struct Server {
 
 /// Measures everything, and writes the pages.
 pub(crate) async fn compare(binary: &Path, apps: &[App], extent: Extent, docs: &Path) -> Result<()> {
+    let began = Instant::now();
+    let say = |what: &str| eprintln!("after {:.0} s: {what}", began.elapsed().as_secs_f64());
     let mut rows = Vec::new();
     for app in apps {
+        say(&app.to_string());
         rows.push(matrix::measure(binary, *app, extent).await?);
     }
-    let say = |what: &str| eprintln!("{what}");
     say("memory of sessions, and starting");
-    let servers = servers(binary).await?;
-    let sleeping = sizes::of_sleeping(binary).await.context("memory of sleeping sessions")?;
+    let (servers, sleeping) = servers(binary).await?;
     say("loading pages");
     let pages = page_load::measure(binary, &[Candidate::Tuned, Candidate::Streamfleet], LOADS).await?;
     say("killing and draining runners");
@@ -73,11 +78,15 @@ pub(crate) async fn compare(binary: &Path, apps: &[App], extent: Extent, docs: &
     let profile = profile::measure(binary).await.context("profile")?;
     say("idle browsers");
     let idle = idle::measure(binary, IDLE, WATCHED).await.context("idle browsers")?;
-    let findings = Findings { rows, servers, sleeping, pages, idle, outages, sessions, runners, profile };
-    report::write(docs, &findings)
+    let saturating = extent.saturating;
+    let findings = Findings { rows, saturating, servers, sleeping, pages, idle, outages, sessions, runners, profile };
+    report::write(docs, &findings)?;
+    say("done");
+    Ok(())
 }
 
-async fn servers(binary: &Path) -> Result<Vec<Server>> {
+/// What each candidate takes before anybody clicks; and a sleeping session, in processes and in Redis.
+async fn servers(binary: &Path) -> Result<(Vec<Server>, (u64, u64))> {
     const CANDIDATES: [Candidate; 3] = [Candidate::Default, Candidate::Tuned, Candidate::Streamfleet];
     let mut starts = CANDIDATES.map(|_| (Vec::new(), Vec::new()));
     for _ in 0..STARTS {
@@ -87,10 +96,16 @@ async fn servers(binary: &Path) -> Result<Vec<Server>> {
             first_page.push(start.first_page.as_secs_f64());
         }
     }
-    let mut servers = Vec::new();
-    for (candidate, (healthy, first_page)) in CANDIDATES.into_iter().zip(starts) {
-        let sizes = sizes::of_candidate(candidate, binary).await.context("memory of sessions")?;
-        servers.push(Server { candidate, sizes, healthy: Spread::of(healthy), first_page: Spread::of(first_page) });
-    }
-    Ok(servers)
+    let sizes = CANDIDATES.map(|candidate| sizes::of_candidate(candidate, binary));
+    // Memory is the same however fast it is taken.
+    let (sizes, sleeping) =
+        tokio::try_join!(try_join_all(sizes), sizes::of_sleeping(binary)).context("memory of sessions")?;
+    let found = CANDIDATES.into_iter().zip(starts).zip(sizes);
+    let servers = found.map(|((candidate, (healthy, first_page)), sizes)| Server {
+        candidate,
+        sizes,
+        healthy: Spread::of(healthy),
+        first_page: Spread::of(first_page),
+    });
+    Ok((servers.collect(), sleeping))
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::cluster::Cluster;
-use crate::load::{self, Times, millis};
+use crate::load::{self, Times, Until, millis};
 use crate::usage::{self, in_units};
 
 /// Users who click meanwhile, and how often each means to.
@@ -65,14 +65,14 @@ pub(crate) async fn measure(binary: &Path, connections: usize, watched: Duration
     let gateway = &cluster.gateway;
     let mut users = Vec::new();
     load::open(&mut users, ACTIVE, gateway.endpoint(), App::Counter).await?;
-    let alone = load::at_random(&mut users, INTERVAL, watched).await?;
+    let alone = load::at_random(&mut users, INTERVAL, Until::Time(watched)).await?;
     let before = usage::memory_of_tree(gateway.pid());
     let began = Instant::now();
     let mut idle = open_idle(gateway.endpoint().authority.parse()?, connections).await?;
     let connecting = began.elapsed();
     tokio::time::sleep(CALM).await;
     let memory = usage::memory_of_tree(gateway.pid()).saturating_sub(before);
-    let beside = load::at_random(&mut users, INTERVAL, watched).await?;
+    let beside = load::at_random(&mut users, INTERVAL, Until::Time(watched)).await?;
     ensure!(idle.len() == connections, "a connection ended");
     ensure!(idle.try_join_next().is_none(), "a connection ended meanwhile");
     Ok(Idle { connections, connecting, bytes: memory / u64::try_from(connections.max(1))?, alone, beside })

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use streamfleet_testkit::process::Server;
 use streamfleet_testkit::redis::{Redis, RedisLaunch, Version};
 use streamfleet_testkit::wait;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::app::App;
 use crate::cluster;
@@ -21,12 +22,23 @@ use crate::stand_in;
 use crate::user::User;
 
 /// Clicks before counting begins, and clicks that are counted.
-const WARM_UP: u64 = 200;
-const COUNTED: u64 = 500;
+const WARM_UP: u64 = 100;
+const COUNTED: u64 = 200;
+/// How long it is watched what is done while nobody clicks: leases, keep-alive messages and the like.
+const IDLE: Duration = Duration::from_secs(8);
 /// How long it may take to store a snapshot, in callgrind on a busy machine.
 const STORE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a worker rests between what it says, and the user after the last of it, where the gateway is counted: what comes together is
+/// read at once, for fewer instructions, and whether it does would depend on the machine.
+const REST: Duration = Duration::from_millis(20);
 /// How far a count may be from the committed one, as a share of it.
 const TOLERANCE: f64 = 0.05;
+
+/// What runs a task. Only that is counted: how often a thread sleeps in between, and is woken by a timer for nothing, is the machine's affair.
+const TASK: &str = "*::worker::Context::run_task";
+
+/// What callgrind writes, but for the number of the dump.
+const DUMPS: &str = "counted";
 
 /// Whose instructions are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +54,14 @@ impl Part {
         match self {
             Self::Gateway => "gateway",
             Self::Runner => "runner",
+        }
+    }
+
+    /// How long worker and user rest where it is counted.
+    fn rest(self) -> Duration {
+        match self {
+            Self::Gateway => REST,
+            Self::Runner => Duration::ZERO,
         }
     }
 }
@@ -93,13 +113,21 @@ async fn count(binary: &Path, part: Part) -> Result<u64> {
     }
     let mut stored = Stored::find(&stage.redis).await?;
     stage.control("--zero")?;
+    let begin = Instant::now();
     for _ in 0..COUNTED {
         user.click().await?;
         // The runner puts together what it has to store where clicks come faster than it stores.
         stored.until_next(&stage.redis).await?;
+        sleep(part.rest()).await;
     }
     stage.control("--dump")?;
-    Ok(stage.total()? / COUNTED)
+    let (busy, begin) = (begin.elapsed(), Instant::now());
+    sleep(IDLE).await;
+    stage.control("--dump")?;
+    let idle = begin.elapsed();
+    // A slow machine takes longer for the clicks, and has more of what comes every second beside them.
+    let beside = u128::from(stage.total(2)?) * busy.as_millis() / idle.as_millis();
+    Ok(stage.total(1)?.saturating_sub(u64::try_from(beside)?) / COUNTED)
 }
 
 /// A gateway and a stand-in, one of them in callgrind.
@@ -144,7 +172,8 @@ impl Stage {
         let program = |of: Part, program: &Path| -> Result<PathBuf> {
             if of == part { in_callgrind(program, folder.path()) } else { Ok(program.to_owned()) }
         };
-        let runner = stand_in::launch(&program(Part::Runner, &this)?, 1, &redis.url()).spawn_until_serving().await?;
+        let runner = stand_in::launch(&program(Part::Runner, &this)?, 1, &redis.url()).rest(part.rest());
+        let runner = runner.spawn_until_serving().await?;
         let gateway = cluster::gateway(&program(Part::Gateway, binary)?, &redis).start().await?;
         Ok(Self { part, gateway, runner, folder, redis })
     }
@@ -159,19 +188,12 @@ impl Stage {
         Ok(())
     }
 
-    /// The instructions in what callgrind has written when told to.
-    fn total(&self) -> Result<u64> {
-        for entry in fs::read_dir(self.folder.path())? {
-            let path = entry?.path();
-            // The first that it writes ends in 1; what it would write at the end has no number.
-            if path.extension().is_some_and(|extension| extension == "1") {
-                let text = fs::read_to_string(&path)?;
-                let total =
-                    text.lines().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
-                return Ok(total.context("callgrind has written no total")?.trim().parse()?);
-            }
-        }
-        bail!("callgrind has written nothing");
+    /// The instructions in the first dump, or another.
+    fn total(&self, dump: usize) -> Result<u64> {
+        let path = self.folder.path().join(format!("{DUMPS}.{dump}"));
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let total = text.lines().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+        Ok(total.context("callgrind has written no total")?.trim().parse()?)
     }
 }
 
@@ -182,7 +204,7 @@ fn in_callgrind(program: &Path, folder: &Path) -> Result<PathBuf> {
     let script = folder.join("callgrind.sh");
     let text = format!(
         "#!/bin/sh\n# One thread: which of several does what would not be the same each time.\nexport TOKIO_WORKER_THREADS=1\n\
-         exec valgrind --tool=callgrind --callgrind-out-file={}/counted '{}' \"$@\"\n",
+         exec valgrind --tool=callgrind --toggle-collect='{TASK}' --callgrind-out-file={}/{DUMPS} '{}' \"$@\"\n",
         folder.display(),
         program.display()
     );

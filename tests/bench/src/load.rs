@@ -20,6 +20,7 @@ use crate::user::User;
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 /// Clicks before anything is counted: caches fill, and the first runs of a process are slow.
 pub(crate) const WARM_UP: usize = 10;
+const WARM_UP_TIME: Duration = Duration::from_millis(700);
 /// Pages that are being opened at once: users come one after the other, not in one instant.
 const OPENING: usize = 10;
 
@@ -72,6 +73,18 @@ pub(crate) async fn spaced(user: &mut User, time: Duration, least: u64) -> Resul
     Ok(waited)
 }
 
+/// One user's clicks before anything is counted: fewer where they take long.
+pub(crate) async fn warm_up(user: &mut User) -> Result<()> {
+    let end = Instant::now() + WARM_UP_TIME;
+    for _ in 0..WARM_UP {
+        user.click().await?;
+        if Instant::now() > end {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Runs of users who don't pause, and how long they took together.
 pub(crate) async fn saturate(users: &mut [User], time: Duration) -> Result<(u64, Duration)> {
     let start = Instant::now();
@@ -88,17 +101,24 @@ pub(crate) async fn saturate(users: &mut [User], time: Duration) -> Result<(u64,
     Ok((runs.into_iter().sum(), start.elapsed()))
 }
 
+/// For how long users click at random.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// So long; what was meant by then is still answered.
+    Time(Duration),
+    /// They have meant to so often, together.
+    Clicks(u64),
+}
+
 /// Clicks of users who each mean to click so often, at random times.
-pub(crate) async fn at_random(users: &mut [User], interval: Duration, time: Duration) -> Result<Times> {
-    let start = Instant::now();
-    let clicking = users.iter_mut().map(async |user| {
+pub(crate) async fn at_random(users: &mut [User], interval: Duration, until: Until) -> Result<Times> {
+    let meant = arrivals(users.len(), interval, until);
+    let clicking = users.iter_mut().zip(meant).map(async |(user, meant)| {
         let mut waited = times()?;
-        let mut meant = start + exponential(interval);
-        while meant < start + time {
-            sleep_until(meant).await;
+        for moment in meant {
+            sleep_until(moment).await;
             user.click().await?;
-            record(&mut waited, meant)?;
-            meant += exponential(interval);
+            record(&mut waited, moment)?;
         }
         anyhow::Ok(waited)
     });
@@ -107,6 +127,26 @@ pub(crate) async fn at_random(users: &mut [User], interval: Duration, time: Dura
         all.add(waited)?;
     }
     Ok(all)
+}
+
+/// When each of so many users means to click: all of them together at random, and whose click each is, too, which is the same as
+/// each by itself.
+fn arrivals(users: usize, interval: Duration, until: Until) -> Vec<Vec<Instant>> {
+    let mut meant = vec![Vec::new(); users];
+    let gap = interval.div_f64(as_f64(users.max(1)));
+    let start = Instant::now();
+    let (mut moment, mut count) = (start + exponential(gap), 0);
+    while match until {
+        Until::Time(time) => moment < start + time,
+        Until::Clicks(clicks) => count < clicks,
+    } {
+        if let Some(user) = fastrand::choice(&mut meant) {
+            user.push(moment);
+        }
+        moment += exponential(gap);
+        count += 1;
+    }
+    meant
 }
 
 fn record(times: &mut Times, since: Instant) -> Result<()> {

@@ -59,6 +59,8 @@ enum What {
     },
     /// The part of it that is about apps, printed while it goes on.
     Apps(Size),
+    /// How long clicks take with more and more sessions, and runners.
+    Growth,
     /// What idle WebSockets on one gateway cost.
     Idle {
         #[arg(default_value_t = 10_000)]
@@ -95,6 +97,9 @@ enum What {
         runners: usize,
         #[arg(long)]
         redis: String,
+        /// How long workers rest between an answer and what they say of the run, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        rest_ms: u64,
     },
 }
 
@@ -108,10 +113,10 @@ struct Size {
     #[arg(long, default_value_t = 5)]
     turns: usize,
     /// Users who click without thinking, when runs per second are counted.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 6)]
     users: usize,
     /// How long each measurement of a turn takes, in milliseconds.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 250)]
     millis: u64,
 }
 
@@ -124,8 +129,8 @@ impl Size {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    if let What::StandIn { runners, redis } = &options.what {
-        return stand_in::serve(*runners, redis).await;
+    if let What::StandIn { runners, redis, rest_ms } = &options.what {
+        return stand_in::serve(*runners, redis, Duration::from_millis(*rest_ms)).await;
     }
     let binary = match options.binary {
         Some(binary) => binary,
@@ -141,6 +146,12 @@ async fn main() -> Result<()> {
                 let row = matrix::measure(&binary, *app, size.extent()).await?;
                 println!("{}", report::brief(&row));
             }
+            Ok(())
+        }
+        What::Growth => {
+            let sessions = growth::sessions_of_a_worker(&binary, compare::STEP).await?;
+            let runners = growth::runners_of_a_cluster(&binary, compare::STEP).await?;
+            println!("{}", report::growth_text(&sessions, &runners));
             Ok(())
         }
         What::Idle { connections } => {

@@ -9,25 +9,26 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::candidate::{Candidate, Running};
-use crate::load::{self, Times, as_f64};
+use crate::load::{self, Times, Until, as_f64};
 use crate::spread::Spread;
 use crate::usage;
 use crate::user::User;
 
-/// Users who come and click at random, and how often each means to.
+/// Users who come and click at random, and how often each means to (the report says "once a second").
 pub(crate) const CROWDS: [usize; 3] = [10, 50, 200];
-pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// A crowd isn't sent to a server that could just about answer it, or couldn't, as a share of what it can answer: it would only be
 /// measured for how long.
 const TOO_MUCH: f64 = 0.9;
-/// Clicks of a crowd that are waited for, about: as many as a p95 takes.
-const CROWD_CLICKS: u32 = 30;
-/// Clicks of the one user at least.
-const LEAST_CLICKS: u64 = 5;
+/// Clicks of a crowd that are waited for: as many as a p99 takes, but of the smallest, to which that would be long, as many as a p95.
+const CROWD_CLICKS: [u64; 3] = [21, 101, 101];
+/// Clicks of the one user in a turn at least: five turns have as many as a p95 takes.
+const LEAST_CLICKS: u64 = 4;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -90,11 +91,8 @@ struct Contestant {
 
 /// Measures an app on all candidates.
 pub(crate) async fn measure(binary: &Path, app: App, extent: Extent) -> Result<Row> {
-    let mut contestants = Vec::new();
-    for candidate in Candidate::ALL {
-        let server = candidate.start(binary, app).await.with_context(|| format!("starting {candidate}"))?;
-        contestants.push(Contestant { candidate, server, users: Vec::new(), figures: Figures::new()? });
-    }
+    let mut contestants =
+        try_join_all(Candidate::ALL.map(|candidate| Contestant::enter(candidate, binary, app))).await?;
     let mut generator: f64 = 0.0;
     for turn in 0..extent.turns {
         let first = turn % contestants.len();
@@ -113,12 +111,17 @@ pub(crate) async fn measure(binary: &Path, app: App, extent: Extent) -> Result<R
 }
 
 impl Contestant {
+    async fn enter(candidate: Candidate, binary: &Path, app: App) -> Result<Self> {
+        let server = candidate.start(binary, app).await.with_context(|| format!("starting {candidate}"))?;
+        Ok(Self { candidate, server, users: Vec::new(), figures: Figures::new()? })
+    }
+
     /// Returns the share of a core that the load generator used while the server was saturated.
     async fn take_turn(&mut self, app: App, extent: Extent, turn: usize) -> Result<f64> {
         let (users, server) = (&mut self.users, &self.server);
         load::open(users, extent.saturating, &server.endpoint, app).await?;
         if turn == 0 {
-            load::spaced(&mut users[0], Duration::ZERO, load::WARM_UP as u64).await?;
+            load::warm_up(&mut users[0]).await?;
             load::saturate(&mut users[..extent.saturating], extent.time / 4).await?;
         }
         let alone = load::spaced(&mut users[0], extent.time, LEAST_CLICKS).await?;
@@ -142,13 +145,12 @@ impl Contestant {
             cost.as_secs_f64() * 1e3
         );
         if turn == 0 {
-            for crowd in CROWDS {
+            for (crowd, clicks) in CROWDS.into_iter().zip(CROWD_CLICKS) {
                 if as_f64(crowd) / INTERVAL.as_secs_f64() > rate * TOO_MUCH {
                     break;
                 }
                 load::open(users, crowd, &server.endpoint, app).await?;
-                let time = extent.time.max((INTERVAL * CROWD_CLICKS).div_f64(as_f64(crowd)));
-                let waited = load::at_random(&mut users[..crowd], INTERVAL, time).await?;
+                let waited = load::at_random(&mut users[..crowd], INTERVAL, Until::Clicks(clicks)).await?;
                 self.figures.crowds.insert(crowd, waited);
             }
         }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::app::App;
 use crate::cluster::Cluster;
-use crate::load::{self, Times};
+use crate::load::{self, Times, Until};
 
 /// Users, and how often each means to click.
 const USERS: usize = 100;
@@ -41,10 +41,10 @@ pub(crate) async fn measure(binary: &Path) -> Result<Outages> {
     for user in &mut users {
         user.is_patient = true;
     }
-    let in_peace = load::at_random(&mut users, INTERVAL, IN_ALL / 2).await?;
+    let in_peace = load::at_random(&mut users, INTERVAL, Until::Time(IN_ALL / 2)).await?;
 
     let mut victim = cluster.runners[0].take().context("no runner to kill")?;
-    let (killed, ()) = tokio::try_join!(load::at_random(&mut users, INTERVAL, IN_ALL), async {
+    let (killed, ()) = tokio::try_join!(load::at_random(&mut users, INTERVAL, Until::Time(IN_ALL)), async {
         sleep(BEFORE).await;
         kill_process_group(victim.pid(), Signal::KILL).context("killing a runner")
     })?;
@@ -53,7 +53,7 @@ pub(crate) async fn measure(binary: &Path) -> Result<Outages> {
 
     cluster.add_runner().await?;
     let mut leaving = cluster.runners[1].take().context("no runner to drain")?;
-    let (drained, drain) = tokio::try_join!(load::at_random(&mut users, INTERVAL, IN_ALL), async {
+    let (drained, drain) = tokio::try_join!(load::at_random(&mut users, INTERVAL, Until::Time(IN_ALL)), async {
         sleep(BEFORE).await;
         let began = Instant::now();
         leaving.signal(Signal::TERM)?;

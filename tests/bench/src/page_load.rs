@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -26,15 +27,19 @@ pub(crate) struct PageLoad {
     pub(crate) requests: u64,
 }
 
+/// How often each page is loaded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turns {
+    pub(crate) here: usize,
+    pub(crate) far: usize,
+}
+
 /// Loads the page of each of these candidates, in turns, with an empty cache each time.
-pub(crate) async fn measure(binary: &Path, candidates: &[Candidate], turns: usize) -> Result<Vec<PageLoad>> {
-    let mut servers = Vec::new();
-    for candidate in candidates {
-        servers.push(candidate.start(binary, App::Counter).await?);
-    }
+pub(crate) async fn measure(binary: &Path, candidates: &[Candidate], turns: Turns) -> Result<Vec<PageLoad>> {
+    let servers = try_join_all(candidates.iter().map(|candidate| candidate.start(binary, App::Counter))).await?;
     let urls: Vec<_> = servers.iter().map(|server| format!("http://{}/", server.endpoint.authority)).collect();
-    let here = load(&urls, turns, 0, 0).await?;
-    let far = load(&urls, turns, SLOW_BYTES_PER_SECOND, SLOW_LATENCY_MS).await?;
+    let here = load(&urls, turns.here, 0, 0).await?;
+    let far = load(&urls, turns.far, SLOW_BYTES_PER_SECOND, SLOW_LATENCY_MS).await?;
     let mut found = Vec::new();
     for (place, candidate) in candidates.iter().enumerate() {
         let of = |loads: &[Value], figure: &str| -> Vec<f64> {
@@ -42,7 +47,7 @@ pub(crate) async fn measure(binary: &Path, candidates: &[Candidate], turns: usiz
             own.filter_map(|load| load[figure].as_f64()).collect()
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
-        let last = |figure: &str| of(&far, figure).last().map_or(0, |&count| count as u64);
+        let last = |figure: &str| of(&here, figure).last().map_or(0, |&count| count as u64);
         found.push(PageLoad {
             candidate: *candidate,
             here: Spread::of(of(&here, "ms")),

@@ -12,12 +12,12 @@ use streamfleet_testkit::process::python;
 use crate::app::App;
 use crate::candidate::Candidate;
 use crate::compare::{Findings, Server};
-use crate::growth::Step;
+use crate::growth::{Load, Step};
 use crate::load::{Times, as_f64, millis};
-use crate::matrix::{CROWDS, Figures, INTERVAL, Row};
+use crate::matrix::{CROWDS, Figures, Row};
 use crate::plot::{self, Line};
 use crate::profile::Profile;
-use crate::usage::in_units;
+use crate::usage::{in_units, processors};
 
 const PROFILE_BEGINS: &str = "<!-- The profile: written by the benchmark. -->";
 const PROFILE_ENDS: &str = "<!-- The end of the profile. -->";
@@ -64,28 +64,25 @@ fn pictures(docs: &Path, findings: &Findings) -> Result<()> {
             row.figures.iter().rev().map(|(candidate, figures)| by_users(*candidate, figures)).collect();
         plot::lines(&picture("users"), "Counter app: p95 of clicks", "users", "ms", &lines)?;
     }
-    let quantiles = |steps: &[Step]| -> Vec<Line> {
-        let line = |(name, quantile): (&str, f64)| Line {
-            name: name.to_owned(),
-            points: steps.iter().map(|step| (as_f64(step.size), millis(&step.times, quantile))).collect(),
-        };
-        [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)].map(line).into()
+    let sessions = growth(&findings.sessions, ["20 clicks/s in all", "each clicks once a second"]);
+    plot::lines(&picture("sessions"), "More sessions on one worker", "sessions", "ms", &sessions)?;
+    let runners = growth(&findings.runners, ["100 clicks/s in all", "40 clicks/s for each"]);
+    plot::lines(&picture("runners"), "More runners behind one gateway", "runners", "ms", &runners)
+}
+
+/// Lines of what grows, where clicks are steady and where they grow, too.
+fn growth(steps: &[Step], [steady, growing]: [&str; 2]) -> Vec<Line> {
+    let line = |name: &str, of: fn(&Step) -> &Load, (title, quantile): (&str, f64)| Line {
+        name: format!("{title}, {name}"),
+        points: steps.iter().map(|step| (as_f64(step.size), millis(&of(step).times, quantile))).collect(),
     };
-    let (sessions, runners) = (quantiles(&findings.sessions), quantiles(&findings.runners));
-    plot::lines(
-        &picture("sessions"),
-        "One worker, 20 clicks a second in all",
-        "sessions of the worker",
-        "ms",
-        &sessions,
-    )?;
-    plot::lines(
-        &picture("runners"),
-        "One gateway, 100 clicks a second in all",
-        "runners of the cluster",
-        "ms",
-        &runners,
-    )
+    let (middle, high) = (("p50", 0.5), ("p95", 0.95));
+    vec![
+        line(steady, |step| &step.steady, middle),
+        line(steady, |step| &step.steady, high),
+        line(growing, |step| &step.growing, middle),
+        line(growing, |step| &step.growing, high),
+    ]
 }
 
 fn by_users(candidate: Candidate, figures: &Figures) -> Line {
@@ -126,7 +123,7 @@ fn machine() -> String {
     let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |found| found.1);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = processors();
     let versions =
         "import platform, streamlit; print('Python', platform.python_version() + ', Streamlit', streamlit.__version__)";
     let versions = Command::new(python()).args(["-c", versions]).output();
@@ -158,7 +155,11 @@ fn ratios(page: &mut String, findings: &Findings) {
 fn figures(page: &mut String, findings: &Findings) {
     let _ = writeln!(page, "## The figures\n");
     let _ = writeln!(page, "Medians of the turns.\n");
-    let _ = writeln!(page, "| | | median click (ms) | runs/s, 20 users | CPU a run (ms) |\n|---|---|---|---|---|");
+    let _ = writeln!(
+        page,
+        "| | | median click (ms) | runs/s, {} users | CPU a run (ms) |\n|---|---|---|---|---|",
+        findings.saturating
+    );
     for row in &findings.rows {
         for (candidate, figures) in &row.figures {
             let _ = writeln!(
@@ -178,10 +179,9 @@ fn waits(page: &mut String, findings: &Findings) {
     let _ = writeln!(page, "## How long users wait as there are more of them\n\n![p95 by users]({IMAGES}/users.svg)\n");
     let _ = writeln!(
         page,
-        "p50 / p95 / p99 in milliseconds. One user clicks with pauses of 20 ms. More of them each mean to click every {} s on average, at\n\
+        "p50 / p95 / p99 in milliseconds. One user clicks with pauses of 20 ms. More of them each mean to click once a second on average, at\n\
          random; a wait counts from when the click was meant. A dash: so many clicks are more than nine tenths of what the server can answer.\n\
-         A dot: too few clicks to tell (20 for p95, 100 for p99).\n",
-        INTERVAL.as_secs()
+         A dot: too few clicks to tell (20 for p95, 100 for p99).\n"
     );
     let _ = writeln!(page, "| | | 1 user | 10 | 50 | 200 |\n|---|---|---|---|---|---|");
     for row in &findings.rows {
@@ -209,7 +209,7 @@ fn others(page: &mut String, findings: &Findings) {
     let _ = writeln!(page, "## Memory, starting, loading\n");
     let _ = writeln!(
         page,
-        "| | empty server | a session, opened | a session, used | from command to healthy | to the first dashboard |"
+        "| | server, one session | a session, opened | a session, used | from command to healthy | to the first dashboard |"
     );
     let _ = writeln!(page, "|---|---|---|---|---|---|");
     for Server { candidate, sizes, healthy, first_page } in &findings.servers {
@@ -257,19 +257,44 @@ fn others(page: &mut String, findings: &Findings) {
     }
     let _ =
         writeln!(page, "\nThe drained runner had ended {:.1} s after it was told to.\n", outages.drain.as_secs_f64());
-    let _ = writeln!(
-        page,
-        "## As work grows\n\nThe clicks of all together stay the same, so what is seen is the cost of there being more sessions or runners.\n\n\
-         ![Sessions of a worker]({IMAGES}/sessions.svg)\n\n![Runners of a cluster]({IMAGES}/runners.svg)\n"
-    );
-    steps(page, "sessions of one worker, 20 clicks/s", &findings.sessions);
-    steps(page, "runners (stand-ins), 100 users, 100 clicks/s", &findings.runners);
+    page.push_str(&growth_text(&findings.sessions, &findings.runners));
 }
 
-fn steps(page: &mut String, name: &str, steps: &[Step]) {
-    let _ = writeln!(page, "| {name} | p50 / p95 / p99 (ms) |\n|---|---|");
+/// The section on growth.
+pub(crate) fn growth_text(sessions: &[Step], runners: &[Step]) -> String {
+    let mut page = String::new();
+    let _ = writeln!(
+        page,
+        "## As work grows\n\nWhere the clicks of all together stay the same, what is seen is the cost of there being more sessions or \
+         runners. Where there are more\nclicks, too, lines bend where what answers them is busy all the time: from there on clicks wait for \
+         each other.\n\n![Sessions of a worker]({IMAGES}/sessions.svg)\n"
+    );
+    let titles = ["sessions of one worker", "20 clicks/s in all", "each clicks once a second", "worker busy"];
+    steps(&mut page, titles, sessions);
+    let _ = writeln!(
+        page,
+        "A worker is one Python process, whose interpreter does one thing at a time: it can't be busier than one core. More workers, and \
+         more\nrunners, are what moves the bend.\n\n![Runners of a cluster]({IMAGES}/runners.svg)\n"
+    );
+    let titles = ["runners", "100 clicks/s in all", "40 clicks/s for each", "processors busy"];
+    steps(&mut page, titles, runners);
+    let _ = writeln!(
+        page,
+        "The workers of these runners are stand-ins that answer by heart. Runners, gateway, Redis and users share this machine's \
+         processors,\nand lines bend where those are busy; on machines of their own they would not bend there."
+    );
+    page
+}
+
+fn steps(page: &mut String, [what, steady, growing, busy]: [&str; 4], steps: &[Step]) {
+    let _ = writeln!(
+        page,
+        "| {what} | {steady}: p50 / p95 / p99 (ms) | {busy} | {growing}: p50 / p95 / p99 (ms) | {busy} |"
+    );
+    let _ = writeln!(page, "|---|---|---|---|---|");
+    let cells = |load: &Load| format!("{} | {:.0} %", quantiles(&load.times), load.busy * 100.0);
     for step in steps {
-        let _ = writeln!(page, "| {} | {} |", step.size, quantiles(&step.times));
+        let _ = writeln!(page, "| {} | {} | {} |", step.size, cells(&step.steady), cells(&step.growing));
     }
     page.push('\n');
 }

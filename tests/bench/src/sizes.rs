@@ -13,15 +13,16 @@ use crate::cluster::Cluster;
 use crate::load;
 use crate::usage;
 
-/// Sessions that are opened, and clicks of each.
-const SESSIONS: usize = 200;
-const CLICKS: usize = 5;
+/// Sessions that are there already, that are opened, and clicks of each of these.
+const BEFORE: usize = 30;
+const SESSIONS: usize = 80;
+const CLICKS: usize = 2;
 const SLEEP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// A server without sessions.
+    /// A server with one session, of which there is no telling what is the session's.
     pub(crate) empty: u64,
     /// A session whose page was opened.
     pub(crate) opened: u64,
@@ -33,17 +34,19 @@ pub(crate) struct Sizes {
 pub(crate) async fn of_candidate(candidate: Candidate, binary: &Path) -> Result<Sizes> {
     let server = candidate.start(binary, App::Counter).await?;
     let mut users = Vec::new();
-    // What is only there once is there then.
-    load::open(&mut users, 10, &server.endpoint, App::Counter).await?;
+    load::open(&mut users, 1, &server.endpoint, App::Counter).await?;
     let empty = server.memory();
-    load::open(&mut users, 10 + SESSIONS, &server.endpoint, App::Counter).await?;
-    let opened = server.memory().saturating_sub(empty) / SESSIONS as u64;
-    for user in users.iter_mut().skip(10) {
+    // What is only there once is there then.
+    load::open(&mut users, BEFORE, &server.endpoint, App::Counter).await?;
+    let before = server.memory();
+    load::open(&mut users, BEFORE + SESSIONS, &server.endpoint, App::Counter).await?;
+    let opened = server.memory().saturating_sub(before) / SESSIONS as u64;
+    for user in users.iter_mut().skip(BEFORE) {
         for _ in 0..CLICKS {
             user.click().await?;
         }
     }
-    let active = server.memory().saturating_sub(empty) / SESSIONS as u64;
+    let active = server.memory().saturating_sub(before) / SESSIONS as u64;
     Ok(Sizes { empty, opened, active })
 }
 
@@ -53,14 +56,14 @@ pub(crate) async fn of_candidate(candidate: Candidate, binary: &Path) -> Result<
 pub(crate) async fn of_sleeping(binary: &Path) -> Result<(u64, u64)> {
     let cluster = Cluster::start(binary, App::Counter, &[("STREAMFLEET_HIBERNATE_AFTER", "1")]).await?;
     let (mut users, mut figures) = (Vec::new(), Vec::new());
-    for round in 1..=3 {
+    for round in 1..=2 {
         load::open(&mut users, round * SESSIONS, cluster.gateway.endpoint(), App::Counter).await?;
         until_all_sleep(&cluster).await?;
         let memory: u64 = cluster.servers().map(|server| usage::memory_of_tree(server.pid())).sum();
         figures.push((memory, used_by_redis(&cluster).await?));
     }
     let grown = |figure: fn(&(u64, u64)) -> u64| {
-        let grown = figures.last().map_or(0, figure).saturating_sub(figures.get(1).map_or(0, figure));
+        let grown = figures.last().map_or(0, figure).saturating_sub(figures.first().map_or(0, figure));
         grown / SESSIONS as u64
     };
     Ok((grown(|figure| figure.0), grown(|figure| figure.1)))

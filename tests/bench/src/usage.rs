@@ -7,9 +7,30 @@ use std::time::Duration;
 use rustix::param::clock_ticks_per_second;
 use rustix::process::Pid;
 
+use crate::load::as_f64;
+
 /// The processor time that a process and its living descendants have used so far.
 pub(crate) fn time_of_tree(root: Pid) -> Duration {
     duration(tree(root).iter().filter_map(|&pid| stat(pid)).map(|(_, used)| used).sum())
+}
+
+/// That of the one of them that has used most.
+pub(crate) fn most_time_in_tree(root: Pid) -> Duration {
+    duration(tree(root).iter().filter_map(|&pid| stat(pid)).map(|(_, used)| used).max().unwrap_or_default())
+}
+
+/// The processor time that all processes of the machine have used so far.
+pub(crate) fn time_of_machine() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = all.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    // After `user`, `nice` and `system` come two kinds of idleness, then interrupts of two kinds, and more that isn't time of ours.
+    duration([0, 1, 2, 5, 6].iter().filter_map(|&index| ticks.get(index)).sum())
+}
+
+/// How many processors the machine has.
+pub(crate) fn processors() -> f64 {
+    as_f64(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 /// The processor time that this program has used so far.

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { assertAccessible } from "../lib/accessible.js";
 import { launchBrowser, screenshot, visiting } from "../lib/browser.js";
@@ -11,6 +12,8 @@ import { IS_PLAIN } from "../lib/server.js";
 
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
 const USERS = 4;
+/** A gateway looks every second, and waits for its runners for another at most. */
+const LONGER_THAN_A_STATUS_MS = 3_000;
 const skip = IS_PLAIN && "plain Streamlit has no cluster";
 
 let browser, cluster;
@@ -169,8 +172,15 @@ test("a run that goes on is stopped", { skip }, () =>
     await user.page.getByRole("button", { name: "Wait" }).click();
     await user.page.getByText("Waiting").waitFor();
     const running = rows(page, "sessions").filter({ hasText: "Running" });
-    await eventually("it is seen to run", async () => (await running.count()) === 1);
-    await running.getByRole("button", { name: /^Stop the run of / }).click();
+    const ids = () => running.locator('[data-field="id"]').allInnerTexts();
+    // What the page tells may be from a moment ago, when others still clicked: the one that goes on is seen for longer.
+    const waiting = await eventually("one run is seen to go on", async () => {
+      const before = await ids();
+      await sleep(LONGER_THAN_A_STATUS_MS);
+      const after = await ids();
+      return before.length === 1 && after.length === 1 && before[0] === after[0] && after[0];
+    }, 30_000);
+    await page.getByRole("button", { name: `Stop the run of ${waiting}` }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Stop the run" }).click();
     await user.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').waitFor({ state: "attached" });
     await eventually("nothing runs any more", async () => (await running.count()) === 0);

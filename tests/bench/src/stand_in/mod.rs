@@ -24,7 +24,7 @@ use tonic::transport::{Server as GrpcServer, server::TcpIncoming};
 
 use self::recording::Recording;
 pub(crate) use self::recording::record;
-use self::worker::StandInSpawner;
+use self::worker::{Answers, StandInSpawner};
 
 /// What a process of stand-ins says once all of them can be found.
 const SERVING: &str = "stand-ins are serving";
@@ -48,6 +48,11 @@ pub(crate) fn launch(program: &Path, runners: usize, redis: &str) -> StandIns {
 pub(crate) struct StandIns(Launch);
 
 impl StandIns {
+    /// Has workers rest so long after an answer, and after what they say of the run.
+    pub(crate) fn rest(self, rest: Duration) -> Self {
+        Self(self.0.args(["--rest-ms", &rest.as_millis().to_string()]))
+    }
+
     /// Starts it, and waits until it serves.
     pub(crate) async fn spawn_until_serving(self) -> Result<Server> {
         let mut server = self.0.spawn()?;
@@ -57,11 +62,11 @@ impl StandIns {
 }
 
 /// Is a process of so many runners, until it is told to end.
-pub(crate) async fn serve(runners: usize, redis: &str) -> Result<()> {
-    let recording = Arc::new(Recording::load()?);
+pub(crate) async fn serve(runners: usize, redis: &str, rest: Duration) -> Result<()> {
+    let answers = Answers { recording: Arc::new(Recording::load()?), rest };
     let mut running = Vec::new();
     for number in 0..runners {
-        running.push(StandIn::start(number, redis, &recording).await?);
+        running.push(StandIn::start(number, redis, &answers).await?);
     }
     println!("{SERVING}");
     let mut end = signal(SignalKind::terminate())?;
@@ -81,7 +86,7 @@ struct StandIn {
 }
 
 impl StandIn {
-    async fn start(number: usize, redis: &str, recording: &Arc<Recording>) -> Result<Self> {
+    async fn start(number: usize, redis: &str, answers: &Answers) -> Result<Self> {
         let redis = RedisOptions::new(redis.parse()?, None, "default");
         let signer = Signer::new("default", [KEY])?;
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::connect(redis.clone()).await?);
@@ -89,7 +94,7 @@ impl StandIn {
         let name = format!("stand-in-{number}");
         let ownership = Arc::new(Ownership::new(name.parse()?));
         let folder = tempfile::tempdir()?;
-        let spawner = Arc::new(StandInSpawner::new(Arc::clone(recording)));
+        let spawner = Arc::new(StandInSpawner::new(answers.clone()));
         let options = options(folder.path().to_owned(), &name);
         let pool = Pool::start(options, spawner, ownership, snapshots).await.map_err(|failure| anyhow!("{failure}"))?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -21,6 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::recording::{self, Recording};
@@ -35,13 +37,21 @@ const VALUE_BYTES: usize = 60;
 /// Starts workers.
 #[derive(Debug)]
 pub(super) struct StandInSpawner {
-    recording: Arc<Recording>,
+    answers: Answers,
     started: AtomicU32,
 }
 
+/// How a worker answers.
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    pub(super) recording: Arc<Recording>,
+    /// How long it rests between an answer and what it says of the run, and between that and the snapshot.
+    pub(super) rest: Duration,
+}
+
 impl StandInSpawner {
-    pub(super) fn new(recording: Arc<Recording>) -> Self {
-        Self { recording, started: AtomicU32::new(0) }
+    pub(super) fn new(answers: Answers) -> Self {
+        Self { answers, started: AtomicU32::new(0) }
     }
 }
 
@@ -50,13 +60,13 @@ impl Spawner for StandInSpawner {
     async fn spawn(&self, control: OwnedFd) -> io::Result<Box<dyn Process>> {
         let control = std::os::unix::net::UnixStream::from(control);
         control.set_nonblocking(true)?;
-        let (control, recording) = (UnixStream::from_std(control)?, Arc::clone(&self.recording));
+        let (control, answers) = (UnixStream::from_std(control)?, self.answers.clone());
         let (end, ended) = watch::channel(false);
         let (end_of_process, mut killed) = (end.clone(), ended.clone());
         tokio::spawn(async move {
             tokio::select! {
                 // How it ends is seen by its end.
-                _ = live(control, recording) => {}
+                _ = live(control, answers) => {}
                 _ = killed.wait_for(|&dead| dead) => {}
             }
             end_of_process.send_replace(true);
@@ -88,14 +98,14 @@ impl Process for StandInProcess {
 }
 
 /// Does what the runner says on the control connection, until told to stop.
-async fn live(control: UnixStream, recording: Arc<Recording>) -> io::Result<()> {
-    let (mut requests, mut answers) = split(control);
+async fn live(control: UnixStream, answers: Answers) -> io::Result<()> {
+    let (mut requests, mut events) = split(control);
     // The descriptors of the messages, which are known here.
     requests.next().await.transpose()?;
     while let Some(ControlRequest { kind: Some(kind) }) = receive(&mut requests).await? {
-        let answer = match kind {
+        let event = match kind {
             control_request::Kind::Init(init) => {
-                tokio::spawn(listen(UnixListener::bind(&init.listen_path)?, Arc::clone(&recording)));
+                tokio::spawn(listen(UnixListener::bind(&init.listen_path)?, answers.clone()));
                 let settings = AppSettings { max_message_bytes: MAX_MESSAGE_BYTES, ..AppSettings::default() };
                 control_event::Kind::Ready(Ready { settings: Some(settings), ..Ready::default() })
             }
@@ -106,21 +116,21 @@ async fn live(control: UnixStream, recording: Arc<Recording>) -> io::Result<()> 
             control_request::Kind::Stop(_) => return Ok(()),
             _ => continue,
         };
-        send(&mut answers, &ControlEvent { kind: Some(answer) }).await?;
+        send(&mut events, &ControlEvent { kind: Some(event) }).await?;
     }
     Ok(())
 }
 
-async fn listen(listener: UnixListener, recording: Arc<Recording>) -> io::Result<()> {
+async fn listen(listener: UnixListener, answers: Answers) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
-        let recording = Arc::clone(&recording);
-        tokio::spawn(async move { converse(stream, &recording).await });
+        let answers = answers.clone();
+        tokio::spawn(async move { converse(stream, &answers).await });
     }
 }
 
 /// Serves one WebSocket or request.
-async fn converse(stream: UnixStream, recording: &Recording) -> io::Result<()> {
+async fn converse(stream: UnixStream, Answers { recording, rest }: &Answers) -> io::Result<()> {
     let (mut requests, mut events) = split(stream);
     let Some(StreamRequest { kind: Some(stream_request::Kind::Open(open)) }) = receive(&mut requests).await? else {
         return Ok(());
@@ -144,6 +154,7 @@ async fn converse(stream: UnixStream, recording: &Recording) -> io::Result<()> {
         messages.extend_from_slice(&recording.after);
         runs += 1;
         tell(&mut events, stream_event::Kind::Batch(MessageBatch { messages })).await?;
+        pause(*rest).await;
         let report = RunReport {
             session_id: open.session_id.clone(),
             seq: frame.seq,
@@ -151,9 +162,17 @@ async fn converse(stream: UnixStream, recording: &Recording) -> io::Result<()> {
             ..RunReport::default()
         };
         tell(&mut events, stream_event::Kind::Run(Box::new(report))).await?;
+        pause(*rest).await;
         tell(&mut events, stream_event::Kind::Snapshot(Box::new(snapshot(&open, frame.seq, runs)))).await?;
     }
     Ok(())
+}
+
+async fn pause(rest: Duration) {
+    // The shortest sleep takes a millisecond.
+    if !rest.is_zero() {
+        sleep(rest).await;
+    }
 }
 
 /// What a small session is kept as after a run.
