@@ -77,7 +77,8 @@ class ComputeLock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Get the value, or the right to compute it."""
-        if not blocking and self._storage.is_stale(self.key):
+        if not blocking and self._local is not None and self._storage.fresh_from is not None:
+            # Perhaps for a value that was old when it was read. Who has none comes back to wait.
             return self._acquire_refresh()
         deadline = None if blocking and timeout < 0 else time.monotonic() + max(timeout, 0)
         # Who computes may be what the others wait for. It never waits for a lock of this
@@ -183,13 +184,18 @@ class ComputeLock:
     def _acquire_refresh(self) -> bool:
         """Get the right to compute the value anew, while the one that there is stays in use.
 
-        Another thread is going to do it and to release the lock.
+        Another thread is going to do it and to release the lock. There is no such right where the
+        value has been replaced or has gone since it was read.
         """
         storage = self._storage
-        if self._local is None or not self._local.acquire(blocking=False):
+        assert self._local is not None
+        if not self._local.acquire(blocking=False):
             return False
         self._has_local = True
         try:
+            if not storage.is_stale(self.key):
+                self._let_go()
+                return False
             seen = storage.look(self.key)
             outcome: str | Value | None
             try:

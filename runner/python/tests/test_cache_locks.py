@@ -395,6 +395,30 @@ def test_who_refreshes_here_does_not_make_others_wait_when_the_old_value_goes(ru
 
 
 @newer
+def test_what_others_have_refreshed_since_it_was_read_is_not_refreshed_again(runner, one, other):
+    calls = []
+
+    def load():
+        calls.append(1)
+        return len(calls)
+
+    here = one.function(load, ttl=0.5, refresh_mode="background")
+    there = other.function(load, ttl=0.5, refresh_mode="background")
+    assert here() == there() == 1
+    cache, key = one.cache(here), one.key(here)
+    until(lambda: cache.read_result_and_freshness(key).is_stale)
+    until(lambda: there() == 2)
+    # Here it was read before, and now it is known to have been replaced.
+    runner.bump(f"{cache.storage.function_id}/{key}")
+    assert not cache.compute_value_lock(key).acquire(blocking=False)
+    assert here() == 2
+    # It is here and new, which it was not when it was read.
+    assert not cache.compute_value_lock(key).acquire(blocking=False)
+    assert not cache.storage._computing
+    assert len(calls) == 2
+
+
+@newer
 def test_a_values_age_is_told_by_no_other_machines_clock(one, other, monkeypatch):
     def load():
         return 1

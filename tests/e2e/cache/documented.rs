@@ -393,9 +393,8 @@ async fn a_value_larger_than_all_that_may_be_kept_is_kept_alone() {
         stage.expect(2, "small('a', 4000)[:3]", "'aaa'").await;
         stage.assert_ran("small a", 2);
         // Another machine hears a moment later that there was no room for it.
-        while stage.runs("small b").len() < 2 {
-            assert_eq!(stage.look(3, "small('b', 40000)[:3]").await, "'bbb'");
-        }
+        let call = "small('b', 40000)[:3]";
+        stage.look_while(3, call, "'bbb'", |stage| stage.runs("small b").len() < 2).await;
         stage.assert_ran("small b", 2);
     })
     .await;
@@ -430,15 +429,14 @@ async fn an_old_value_does_until_the_new_one_is_there() {
         stage.expect(0, "refreshed()", "1").await;
         for next in 2..=3 {
             // The old value is there while the new one is being computed, which goes on as long as we like.
-            while stage.runs("refreshed").len() < next {
-                assert_eq!(stage.look(next % USERS, "refreshed()").await, value.to_string());
-            }
-            stage.expect_everywhere("refreshed()", &value.to_string()).await;
+            let old = value.to_string();
+            stage.look_while(next % USERS, "refreshed()", &old, |stage| stage.runs("refreshed").len() < next).await;
+            stage.expect_everywhere("refreshed()", &old).await;
             stage.assert_ran("refreshed", next);
             stage.open_gate(&format!("refresh-{next}"));
             value = next;
             for user in 0..USERS {
-                while stage.look(user, "refreshed()").await != value.to_string() {}
+                stage.look_until(user, "refreshed()", &value.to_string()).await;
             }
         }
         stage.open_gate("refresh-4");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::process::Pid;
 use streamfleet_testkit::Endpoint;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::cluster::fleet::{Fleet, FleetLaunch};
 use crate::outlive::page::{picture, put};
-use crate::server::{app, binary, shown, shown_number, until, wait_for_workers};
+use crate::server::{LIMIT, app, binary, shown, shown_number, until, wait_for_workers};
 
 /// Users of each stage, one in each worker if there are as many.
 pub const USERS: usize = 4;
@@ -128,6 +129,28 @@ impl Stage {
     pub async fn look(&mut self, user: usize, call: &str) -> String {
         self.begin(user, call).await;
         answered(&mut self.users[user], call).await
+    }
+
+    /// Looks again and again while something holds, asserting what is shown meanwhile.
+    pub async fn look_while(&mut self, user: usize, call: &str, shown: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while holds(self) {
+            assert_eq!(self.look(user, call).await, shown, "{} to user {user}", self.name);
+            self.check(deadline, user, call);
+        }
+    }
+
+    /// Looks again and again until this is shown.
+    pub async fn look_until(&mut self, user: usize, call: &str, shown: &str) {
+        let deadline = Instant::now() + LIMIT;
+        while self.look(user, call).await != shown {
+            self.check(deadline, user, call);
+        }
+    }
+
+    fn check(&self, deadline: Instant, user: usize, call: &str) {
+        let marks = || self.marks();
+        assert!(Instant::now() < deadline, "{}: in vain user {user} looks at {call:?}; {:#?}", self.name, marks());
     }
 
     /// Asserts what a user's call shows.
