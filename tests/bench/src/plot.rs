@@ -39,6 +39,8 @@ pub(crate) fn lines(path: &Path, title: &str, across: &str, up: &str, lines: &[L
             .label_style(("sans-serif", 13).into_font().color(&INK))
             .x_desc(across)
             .y_desc(up)
+            .x_label_formatter(&|value| tick(*value))
+            .y_label_formatter(&|value| tick(*value))
             .draw()?;
         for (line, color) in lines.iter().zip(COLORS.iter().rev()) {
             chart
@@ -79,6 +81,7 @@ pub(crate) fn bars(path: &Path, title: &str, up: &str, names: &[String], groups:
             .axis_style(INK)
             .label_style(("sans-serif", 13).into_font().color(&INK))
             .y_desc(up)
+            .y_label_formatter(&|value| tick(*value))
             .draw()?;
         for (bar, (name, color)) in names.iter().zip(&COLORS).enumerate() {
             let rectangles = groups.iter().enumerate().map(|(group, (_, values))| {
@@ -109,6 +112,11 @@ pub(crate) fn bars(path: &Path, title: &str, up: &str, names: &[String], groups:
             .draw()?;
         Ok(())
     })
+}
+
+/// What is written beside a tick of an axis: no more digits than there are.
+fn tick(value: f64) -> String {
+    format!("{}", (value * 1e3).round() / 1e3)
 }
 
 /// From the power of ten below all to the one above.
@@ -154,6 +162,7 @@ mod tests {
         }
         let line = Line { name: "p50".into(), points: vec![(1.0, 2.0), (500.0, 3.0)] };
         lines(&path, "Growth", "sessions", "ms", &[line]).unwrap();
-        assert!(std::fs::read_to_string(&path).unwrap().contains("p50"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("p50") && text.contains("\n500\n") && !text.contains("500.0"), "{text}");
     }
 }
