@@ -6,10 +6,12 @@ import gc
 import inspect
 import threading
 import time
+from types import SimpleNamespace
 
+import nodes
 import pytest
 from nodes import LIMIT, InThread, Node, Runner, installed
-from streamfleet_worker import cache_locks
+from streamfleet_worker import cache_locks, cache_storage
 from streamlit.runtime.caching import cache_utils
 from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.scriptrunner_utils import script_run_context
@@ -35,6 +37,28 @@ def one(runner):
 @pytest.fixture
 def other(runner):
     return Node(runner)
+
+
+class Clock:
+    """What tells how old values are; only the test makes them old."""
+
+    def __init__(self):
+        self._skipped = 0
+
+    def skip(self, seconds):
+        self._skipped += seconds
+
+    def __call__(self):
+        return time.monotonic() + self._skipped
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(cache_storage, "_now", clock)
+    monkeypatch.setattr(cache_utils, "TTLCACHE_TIMER", clock)
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=clock))
+    return clock
 
 
 class Slow:
@@ -324,17 +348,17 @@ def test_a_run_that_is_to_stop_does_not_wait(runner, one, monkeypatch):
 
 
 @newer
-def test_an_old_value_is_refreshed_once_in_the_cluster(runner, one, other):
+def test_an_old_value_is_refreshed_once_in_the_cluster(runner, one, other, clock):
     calls = []
 
     def load():
         calls.append(1)
         return len(calls)
 
-    here = one.function(load, ttl=0.6, refresh_mode="background")
-    there = other.function(load, ttl=0.6, refresh_mode="background")
+    here = one.function(load, ttl=100, refresh_mode="background")
+    there = other.function(load, ttl=100, refresh_mode="background")
     assert here() == there() == 1
-    time.sleep(0.7)
+    clock.skip(101)
     assert here() == 1
     runner.until(lambda: runner.kinds("put_value") == ["put_value"] * 2)
     until(lambda: here() == 2)
@@ -368,11 +392,12 @@ class Held:
 
 
 @newer
-def test_who_refreshes_does_not_make_others_wait(one, other):
+def test_who_refreshes_does_not_make_others_wait(one, other, clock):
     held = Held()
-    here = one.function(held.function(), ttl=1, refresh_mode="background")
-    there = other.function(held.function(), ttl=1, refresh_mode="background")
+    here = one.function(held.function(), ttl=100, refresh_mode="background")
+    there = other.function(held.function(), ttl=100, refresh_mode="background")
     assert here() == there() == 1
+    clock.skip(101)
     held.until_begun(here)
     assert here() == there() == 1
     held.go.set()
@@ -381,11 +406,12 @@ def test_who_refreshes_does_not_make_others_wait(one, other):
 
 
 @newer
-def test_who_refreshes_here_does_not_make_others_wait_when_the_old_value_goes(runner, one):
+def test_who_refreshes_here_does_not_make_others_wait_when_the_old_value_goes(runner, one, clock):
     held = Held()
-    here = one.function(held.function(), ttl=2, refresh_mode="background")
+    here = one.function(held.function(), ttl=100, refresh_mode="background")
     assert here() == 1
-    runner.until(lambda: runner.kinds("put_value"))
+    runner.until(lambda: not runner.claims)
+    clock.skip(101)
     held.until_begun(here)
     # As when another value has taken its place.
     runner.bump()
@@ -395,19 +421,23 @@ def test_who_refreshes_here_does_not_make_others_wait_when_the_old_value_goes(ru
 
 
 @newer
-def test_what_others_have_refreshed_since_it_was_read_is_not_refreshed_again(runner, one, other):
+def test_what_others_have_refreshed_since_it_was_read_is_not_refreshed_again(
+    runner, one, other, clock
+):
     calls = []
 
     def load():
         calls.append(1)
         return len(calls)
 
-    here = one.function(load, ttl=0.5, refresh_mode="background")
-    there = other.function(load, ttl=0.5, refresh_mode="background")
+    here = one.function(load, ttl=100, refresh_mode="background")
+    there = other.function(load, ttl=100, refresh_mode="background")
     assert here() == there() == 1
+    clock.skip(101)
     cache, key = one.cache(here), one.key(here)
-    until(lambda: cache.read_result_and_freshness(key).is_stale)
+    assert cache.read_result_and_freshness(key).is_stale
     until(lambda: there() == 2)
+    runner.until(lambda: not runner.claims)
     # Here it was read before, and now it is known to have been replaced.
     runner.bump(f"{cache.storage.function_id}/{key}")
     assert not cache.compute_value_lock(key).acquire(blocking=False)
@@ -437,26 +467,27 @@ def test_a_values_age_is_told_by_no_other_machines_clock(one, other, monkeypatch
 
 
 @newer
-def test_a_refresh_without_the_runner_is_done_here(runner, one):
+def test_a_refresh_without_the_runner_is_done_here(runner, one, clock):
     calls = []
 
     def load():
         calls.append(1)
         return len(calls)
 
-    function = one.function(load, ttl=0.5, refresh_mode="background")
+    function = one.function(load, ttl=100, refresh_mode="background")
     assert function() == 1
     runner.close()
-    time.sleep(0.6)
+    clock.skip(101)
     assert function() == 1
     until(lambda: function() == 2)
 
 
 @newer
-def test_a_refreshed_value_that_was_cleared_meanwhile_is_dropped(one):
+def test_a_refreshed_value_that_was_cleared_meanwhile_is_dropped(one, clock):
     held = Held()
-    function = one.function(held.function(), ttl=0.5, refresh_mode="background")
+    function = one.function(held.function(), ttl=100, refresh_mode="background")
     function()
+    clock.skip(101)
     held.until_begun(function)
     function.clear()
     held.go.set()
