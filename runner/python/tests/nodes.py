@@ -27,6 +27,7 @@ from streamlit.runtime.caching.cache_utils import CachedFunc
 from streamlit.web.cache_storage_manager_config import create_default_cache_storage_manager
 
 LIMIT = 10
+_now = time.monotonic
 WIRE = make_wire()
 _SLOTS = 65
 
@@ -126,13 +127,13 @@ class Runner:
 
     def _send_value(self, connection, value):
         data, expires = value
-        remaining = 0 if expires is None else max(1, int((expires - time.monotonic()) * 1000))
+        remaining = 0 if expires is None else max(1, int((expires - _now()) * 1000))
         self._send(connection, value=CachedValue(size=len(data), remaining_ms=remaining))
         connection.sendall(data)
 
     def _find(self, key):
         value = self.values.get(key)
-        if value is None or (value[1] is not None and value[1] <= time.monotonic()):
+        if value is None or (value[1] is not None and value[1] <= _now()):
             return None
         return value
 
@@ -169,7 +170,7 @@ class Runner:
                 value = self._find(key)
                 if value is not None and not claim.anew:
                     return value, None
-                if value is not None and value[1] - time.monotonic() > claim.fresh_ms / 1000:
+                if value is not None and value[1] - _now() > claim.fresh_ms / 1000:
                     return value, None
                 if key not in self.claims:
                     self.claims[key] = claim.owner
@@ -210,7 +211,7 @@ class Runner:
         ttl = claim.function.ttl_ms / 1000
         with self.changed:
             if before == self._stamps:
-                self.values[key] = data, time.monotonic() + ttl if ttl else None
+                self.values[key] = data, _now() + ttl if ttl else None
         self._send(connection, done=Done())
 
     def _clear_values(self, connection, _reader, request):
@@ -310,6 +311,25 @@ def installed(monkeypatch):
     names = streamlit_compat_cache.cache_data_api
     monkeypatch.setattr(names, "DataCache", streamlit_compat_cache.FleetDataCache)
     monkeypatch.setattr(names, "_data_caches", names._data_caches)
+
+
+class Clock:
+    """By which values get old here: as time goes, and when a test says so."""
+
+    def __init__(self, monkeypatch):
+        self._skipped = 0
+        for name in (
+            "nodes._now",
+            "streamfleet_worker.cache_storage._now",
+            "streamlit.runtime.caching.cache_utils.TTLCACHE_TIMER",
+        ):
+            monkeypatch.setattr(name, self)
+
+    def skip(self, seconds):
+        self._skipped += seconds
+
+    def __call__(self):
+        return time.monotonic() + self._skipped
 
 
 class InThread:

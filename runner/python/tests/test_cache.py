@@ -10,8 +10,8 @@ import tracemalloc
 from random import Random
 
 import pytest
-from nodes import WIRE, InThread, Node, Runner, installed
-from streamfleet_worker import cache_calls, cache_manager, cache_storage, seldom
+from nodes import LIMIT, WIRE, Clock, InThread, Node, Runner, installed
+from streamfleet_worker import cache_calls, cache_clears, cache_manager, cache_storage, seldom
 from streamfleet_worker.calls import Calls
 from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.caching.storage import CacheStorageContext, CacheStorageKeyNotFoundError
@@ -100,13 +100,14 @@ def test_all_caches_are_cleared_together(one, other, counted):
     assert counted.calls == [1, 1]
 
 
-def test_values_expire_everywhere_at_once(one, other, counted):
-    here = one.function(counted.function(), ttl=0.6)
-    there = other.function(counted.function(), ttl=0.6)
+def test_values_expire_everywhere_at_once(one, other, counted, monkeypatch):
+    clock = Clock(monkeypatch)
+    here = one.function(counted.function(), ttl=600)
+    there = other.function(counted.function(), ttl=600)
     here(1)
-    time.sleep(0.3)
+    clock.skip(300)
     there(1)
-    time.sleep(0.4)
+    clock.skip(301)
     assert len(counted.calls) == 1
     there(1)
     assert len(counted.calls) == 2
@@ -285,7 +286,7 @@ def test_the_event_loop_does_not_wait_for_a_clear(runner, one, other, counted):
     clear = runner._clear_values
 
     def slow(*args):
-        gate.wait(5)
+        gate.wait(LIMIT)
         clear(*args)
 
     runner._clear_values = slow
@@ -295,7 +296,7 @@ def test_the_event_loop_does_not_wait_for_a_clear(runner, one, other, counted):
 
     began = time.monotonic()
     asyncio.run(menu())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < cache_clears._LIMIT
     # Whoever comes next waits for it, so as not to get what was cleared.
     thread = InThread(here, 1)
     time.sleep(0.1)
