@@ -302,7 +302,7 @@ impl Down<'_> {
                     self.partial.reserve(usize::try_from(whole).unwrap_or_default());
                 }
                 self.partial.extend_from_slice(&chunk.data);
-                if !chunk.more {
+                if chunk.remaining == 0 {
                     let message = self.partial.split().freeze();
                     self.interactions.delivered(1, message.len() as u64);
                     self.upstream.observer.transferred(Traffic::WebSocket, Direction::Sent, message.len() as u64);

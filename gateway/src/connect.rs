@@ -1,25 +1,13 @@
 //! Ways to runners: connections to other machines, and the short way to the one in the same process.
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use streamfleet_cluster::{Member, Peers};
 use tokio::{net::TcpStream, time::timeout};
-use tonic::{
-    body::Body,
-    transport::{Channel, Endpoint},
-};
-use tower::{Service, service_fn, util::BoxCloneSyncService};
+use tonic::{Status, body::Body, transport::Endpoint};
+use tower::{BoxError, Service, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tracing::warn;
 
 /// How long a connection may take to be made.
@@ -40,42 +28,20 @@ pub trait Connector: Send + Sync + 'static {
     fn connect(&self, member: &Member) -> Option<Way>;
 }
 
-/// The gRPC service of a runner in the same process.
-pub type LocalService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+/// What carries gRPC to a runner: a connection, or its service itself where that is in the same process. Then what a message takes is
+/// written and read once, and neither cut into frames nor handed to another task.
+pub type Way = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
-/// What carries gRPC to a runner.
-#[derive(Debug, Clone)]
-pub enum Way {
-    /// A connection.
-    Remote(Channel),
-    /// A call: what a message takes is written and read once, and neither cut into frames nor handed to another task.
-    Local(LocalService),
-}
-
-impl Service<Request<Body>> for Way {
-    type Response = Response<Body>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match self {
-            Self::Remote(channel) => channel.poll_ready(context).map_err(Into::into),
-            Self::Local(service) => service.poll_ready(context).map_err(Into::into),
-        }
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self {
-            Self::Remote(channel) => {
-                let answer = channel.call(request);
-                Box::pin(async { Ok(answer.await?) })
-            }
-            Self::Local(service) => {
-                let answer = service.call(request);
-                Box::pin(async { Ok(answer.await?) })
-            }
-        }
-    }
+/// The way by a connection or a service.
+pub fn way<S>(service: S) -> Way
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError>, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    Way::new(service.map_err(|error| Status::from_error(error.into())))
 }
 
 /// Connects to runners by the addresses that they announce.
@@ -99,7 +65,7 @@ impl Connector for TcpConnector {
         };
         let Some(peers) = &self.peers else {
             if self.allow_plaintext || is_loopback(&member.address) {
-                return Some(Way::Remote(endpoint.connect_lazy()));
+                return Some(way(endpoint.connect_lazy()));
             }
             warn!(
                 runner = %member.runner,
@@ -126,7 +92,7 @@ impl Connector for TcpConnector {
                 })
             }
         };
-        Some(Way::Remote(endpoint.connect_with_connector_lazy(service_fn(connect))))
+        Some(way(endpoint.connect_with_connector_lazy(service_fn(connect))))
     }
 }
 

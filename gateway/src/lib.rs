@@ -23,7 +23,7 @@ pub mod status;
 mod upstream;
 mod websocket;
 
-pub use connect::{CONNECTION_WINDOW, Connector, LocalService, STREAM_WINDOW, TcpConnector, Way};
+pub use connect::{CONNECTION_WINDOW, Connector, STREAM_WINDOW, TcpConnector, Way, way};
 pub use error::GatewayError;
 pub use observe::{Happened, LiveFigures, Observer};
 pub use proxies::TrustedProxies;

@@ -374,6 +374,7 @@ pub(crate) mod tests {
         fake::{Behaviour, FakeSpawner},
         observe::Observer,
         options::Limits,
+        saver::Entry,
     };
 
     fn options(workers: u32, folder: &Path) -> PoolOptions {
@@ -558,11 +559,8 @@ pub(crate) mod tests {
         assert_eq!(entry.applied().of(1), 7);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_a_worker_said_is_kept_though_it_died_before_it_was_written() {
-        let spawner = FakeSpawner::new([Behaviour::Serve]);
-        let pool = start(1, &spawner).await.unwrap();
-        let shared = pool.shared();
+    /// A session of worker 0, which has just said what it is; nothing has been written yet, until something is waited for.
+    fn with_a_snapshot_to_write(shared: &Arc<Shared>) -> (SessionId, Arc<Entry>) {
         let session = SessionId::random();
         shared.directory.bind(session, 0);
         shared.ownership.own(session, 5);
@@ -571,7 +569,15 @@ pub(crate) mod tests {
         let session_id = session.to_string();
         let snapshot = Snapshot { session_id, full: true, core, connection: 1, applied_seq: 7, ..Snapshot::default() };
         shared.save(snapshot);
-        // Nothing else has run in between.
+        (session, entry)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_worker_said_is_kept_though_it_died_before_it_was_written() {
+        let spawner = FakeSpawner::new([Behaviour::Serve]);
+        let pool = start(1, &spawner).await.unwrap();
+        let shared = pool.shared();
+        let (session, entry) = with_a_snapshot_to_write(shared);
         assert_eq!(shared.forget_worker(0), 1);
         assert!(!shared.ownership.owns(session));
         assert!(entry.settled(STORE_LIMIT).await);
@@ -587,14 +593,7 @@ pub(crate) mod tests {
         let spawner = FakeSpawner::new([Behaviour::Serve]);
         let pool = start(1, &spawner).await.unwrap();
         let shared = pool.shared();
-        let session = SessionId::random();
-        shared.directory.bind(session, 0);
-        shared.ownership.own(session, 5);
-        let entry = shared.saver.enter(session, None);
-        let core = b"core".as_slice().into();
-        let snapshot = Snapshot { session_id: session.to_string(), full: true, core, ..Snapshot::default() };
-        shared.save(snapshot);
-        // Nothing else has run in between.
+        let (session, entry) = with_a_snapshot_to_write(shared);
         shared.ended(session, 0);
         assert!(entry.settled(STORE_LIMIT).await);
         assert!(shared.saver.load(session, 6).await.unwrap().is_none());

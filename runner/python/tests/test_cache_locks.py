@@ -330,12 +330,7 @@ def test_a_run_that_is_to_stop_does_not_wait(runner, one, monkeypatch):
 
 @newer
 def test_an_old_value_is_refreshed_once_in_the_cluster(runner, one, other, clock):
-    calls = []
-
-    def load():
-        calls.append(1)
-        return len(calls)
-
+    calls, load = counting()
     here = one.function(load, ttl=100, refresh_mode="background")
     there = other.function(load, ttl=100, refresh_mode="background")
     assert here() == there() == 1
@@ -347,6 +342,17 @@ def test_an_old_value_is_refreshed_once_in_the_cluster(runner, one, other, clock
     until(lambda: there() == 2)
     assert len(calls) == 2
     until(lambda: not one.cache(here).storage._computing)
+
+
+def counting():
+    """The calls of a function, and the function, which returns how many there have been."""
+    calls = []
+
+    def load():
+        calls.append(1)
+        return len(calls)
+
+    return calls, load
 
 
 class Held:
@@ -405,12 +411,7 @@ def test_who_refreshes_here_does_not_make_others_wait_when_the_old_value_goes(ru
 def test_what_others_have_refreshed_since_it_was_read_is_not_refreshed_again(
     runner, one, other, clock
 ):
-    calls = []
-
-    def load():
-        calls.append(1)
-        return len(calls)
-
+    calls, load = counting()
     here = one.function(load, ttl=100, refresh_mode="background")
     there = other.function(load, ttl=100, refresh_mode="background")
     assert here() == there() == 1
@@ -449,12 +450,7 @@ def test_a_values_age_is_told_by_no_other_machines_clock(one, other, monkeypatch
 
 @newer
 def test_a_refresh_without_the_runner_is_done_here(runner, one, clock):
-    calls = []
-
-    def load():
-        calls.append(1)
-        return len(calls)
-
+    calls, load = counting()
     function = one.function(load, ttl=100, refresh_mode="background")
     assert function() == 1
     runner.close()

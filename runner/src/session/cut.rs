@@ -31,8 +31,8 @@ pub(super) fn cut(batch: MessageBatch, queue: &mut VecDeque<session_response::Ki
         }
         while !message.is_empty() {
             let data = message.split_to(message.len().min(MAX_CHUNK_BYTES));
-            let (more, remaining) = (!message.is_empty(), message.len() as u64);
-            queue.push_back(session_response::Kind::Chunk(MessageChunk { data, more, remaining }));
+            let remaining = message.len() as u64;
+            queue.push_back(session_response::Kind::Chunk(MessageChunk { data, remaining }));
         }
     }
     flush(&mut together, queue);
@@ -64,8 +64,7 @@ mod tests {
                     }
                     partial.extend_from_slice(&chunk.data);
                     assert_eq!(partial.len() as u64 + chunk.remaining, whole);
-                    assert_eq!(chunk.more, chunk.remaining > 0);
-                    if !chunk.more {
+                    if chunk.remaining == 0 {
                         messages.push(partial.split().freeze());
                     }
                 }

@@ -19,6 +19,10 @@ use crate::plot::{self, Line};
 use crate::profile::Profile;
 use crate::usage::{in_units, processors};
 
+/// How `growth` has users click: where their clicks are steady, and where they grow.
+const CLICKS_OF_SESSIONS: [&str; 2] = ["20 clicks/s in all", "each clicks once a second"];
+const CLICKS_OF_RUNNERS: [&str; 2] = ["100 clicks/s in all", "40 clicks/s for each"];
+
 const PROFILE_BEGINS: &str = "<!-- The profile: written by the benchmark. -->";
 const PROFILE_ENDS: &str = "<!-- The end of the profile. -->";
 const IMAGES: &str = "images/benchmark";
@@ -64,9 +68,9 @@ fn pictures(docs: &Path, findings: &Findings) -> Result<()> {
             row.figures.iter().rev().map(|(candidate, figures)| by_users(*candidate, figures)).collect();
         plot::lines(&picture("users"), "Counter app: p95 of clicks", "users", "ms", &lines)?;
     }
-    let sessions = growth(&findings.sessions, ["20 clicks/s in all", "each clicks once a second"]);
+    let sessions = growth(&findings.sessions, CLICKS_OF_SESSIONS);
     plot::lines(&picture("sessions"), "More sessions on one worker", "sessions", "ms", &sessions)?;
-    let runners = growth(&findings.runners, ["100 clicks/s in all", "40 clicks/s for each"]);
+    let runners = growth(&findings.runners, CLICKS_OF_RUNNERS);
     plot::lines(&picture("runners"), "More runners behind one gateway", "runners", "ms", &runners)
 }
 
@@ -216,7 +220,7 @@ fn others(page: &mut String, findings: &Findings) {
         let _ = writeln!(
             page,
             "| {candidate} | {:.0} MiB | {:.0} KiB | {:.0} KiB | {healthy:.1} s | {first_page:.1} s |",
-            in_units(sizes.empty, 1 << 20),
+            in_units(sizes.with_one, 1 << 20),
             in_units(sizes.opened, 1 << 10),
             in_units(sizes.active, 1 << 10),
         );
@@ -269,15 +273,13 @@ pub(crate) fn growth_text(sessions: &[Step], runners: &[Step]) -> String {
          runners. Where there are more\nclicks, too, lines bend where what answers them is busy all the time: from there on clicks wait for \
          each other.\n\n![Sessions of a worker]({IMAGES}/sessions.svg)\n"
     );
-    let titles = ["sessions of one worker", "20 clicks/s in all", "each clicks once a second", "worker busy"];
-    steps(&mut page, titles, sessions);
+    steps(&mut page, ["sessions of one worker", "worker busy"], CLICKS_OF_SESSIONS, sessions);
     let _ = writeln!(
         page,
         "A worker is one Python process, whose interpreter does one thing at a time: it can't be busier than one core. More workers, and \
          more\nrunners, are what moves the bend.\n\n![Runners of a cluster]({IMAGES}/runners.svg)\n"
     );
-    let titles = ["runners", "100 clicks/s in all", "40 clicks/s for each", "processors busy"];
-    steps(&mut page, titles, runners);
+    steps(&mut page, ["runners", "processors busy"], CLICKS_OF_RUNNERS, runners);
     let _ = writeln!(
         page,
         "The workers of these runners are stand-ins that answer by heart. Runners, gateway, Redis and users share this machine's \
@@ -286,7 +288,7 @@ pub(crate) fn growth_text(sessions: &[Step], runners: &[Step]) -> String {
     page
 }
 
-fn steps(page: &mut String, [what, steady, growing, busy]: [&str; 4], steps: &[Step]) {
+fn steps(page: &mut String, [what, busy]: [&str; 2], [steady, growing]: [&str; 2], steps: &[Step]) {
     let _ = writeln!(
         page,
         "| {what} | {steady}: p50 / p95 / p99 (ms) | {busy} | {growing}: p50 / p95 / p99 (ms) | {busy} |"

@@ -23,7 +23,7 @@ const SLEEP_LIMIT: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// A server with one session, of which there is no telling what is the session's.
-    pub(crate) empty: u64,
+    pub(crate) with_one: u64,
     /// A session whose page was opened.
     pub(crate) opened: u64,
     /// A session that was clicked in.
@@ -35,7 +35,7 @@ pub(crate) async fn of_candidate(candidate: Candidate, binary: &Path) -> Result<
     let server = candidate.start(binary, App::Counter).await?;
     let mut users = Vec::new();
     load::open(&mut users, 1, &server.endpoint, App::Counter).await?;
-    let empty = server.memory();
+    let with_one = server.memory();
     // What is only there once is there then.
     load::open(&mut users, BEFORE, &server.endpoint, App::Counter).await?;
     let before = server.memory();
@@ -47,7 +47,7 @@ pub(crate) async fn of_candidate(candidate: Candidate, binary: &Path) -> Result<
         }
     }
     let active = server.memory().saturating_sub(before) / SESSIONS as u64;
-    Ok(Sizes { empty, opened, active })
+    Ok(Sizes { with_one, opened, active })
 }
 
 /// What a session takes whose browser is there but whose user has gone, in the processes and in Redis, in bytes.
