@@ -450,7 +450,7 @@ def test_a_values_age_is_told_by_no_other_machines_clock(one, other, monkeypatch
 
 @newer
 def test_a_refresh_without_the_runner_is_done_here(runner, one, clock):
-    calls, load = counting()
+    _, load = counting()
     function = one.function(load, ttl=100, refresh_mode="background")
     assert function() == 1
     runner.close()
